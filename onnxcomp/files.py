@@ -1,0 +1,66 @@
+"""Writing files so that an interrupted or refused write leaves nothing half-written."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from onnxcomp.errors import OnnxcompError
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path in the same folder that replaces ``path`` when the block succeeds.
+
+    Raises:
+        OnnxcompError: the folder or the file cannot be written.
+    """
+    check_writable(path)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Call ``write`` with a temporary path, then move it to ``path``."""
+    with atomic_path(path) as temporary:
+        write(temporary)
+
+
+def check_writable(path: Path) -> None:
+    """Refuse an output that cannot be written, before any work is done.
+
+    Raises:
+        OnnxcompError: ``path`` is a folder, or it or its parent is missing or read-only.
+    """
+    parent = path.parent
+    if path.is_dir():
+        raise OnnxcompError("is a folder", where=str(path), fix="name a file")
+    if not parent.is_dir():
+        raise OnnxcompError(
+            "there is no such folder", where=str(parent), fix="create it or choose another"
+        )
+    # os.access says yes to root on a read-only bit, so ask the bit as well: root's wish to keep
+    # a file is a wish too.
+    read_only = path.exists() and not path.stat().st_mode & 0o222
+    if read_only or not os.access(path if path.exists() else parent, os.W_OK):
+        raise OnnxcompError(
+            "cannot be written", where=str(path), fix="choose another output or change its mode"
+        )
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
