@@ -69,7 +69,8 @@ def _own_statistics(node: gs.Node, where: str) -> None:
             where=where,
             fix="export the model in eval mode",
         )
-    del node.outputs[1:]
+    for extra in list(node.outputs)[1:]:
+        node.outputs.remove(extra)
     for index in (1, 2, 3, 4):
         tensor = node.inputs[index]
         if isinstance(tensor, gs.Constant) and len(tensor.outputs) > 1:
