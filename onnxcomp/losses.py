@@ -1,0 +1,94 @@
+"""The task loss and the total: what makes a network trainable from its file alone.
+
+Loss subgraphs use only operators that mean the same from opset 13 to 21.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from onnxcomp import graphs
+from onnxcomp.model import LABELS, LOSS, Form, Model
+
+TASK = "loss/task"
+
+
+def add_node(graph: gs.Graph, op: str, name: str, inputs: list[gs.Tensor], **attrs: object) -> gs.Variable:
+    """Append a node of the loss called ``name``; its only output bears the same name."""
+    output = gs.Variable(name, np.float32)
+    graph.nodes.append(gs.Node(op, name, dict(attrs), inputs, [output]))
+    return output
+
+
+def scalar(name: str, value: float) -> gs.Constant:
+    """A float32 constant of shape ()."""
+    return gs.Constant(name, np.array(value, np.float32))
+
+
+def add_total(model: Model) -> None:
+    """Close the compression form: labels input, task loss, ``loss = sum(weight * term)``, outputs.
+
+    A file whose recipe has no ``distill`` gets the task loss alone, with weight 1. The total is
+    built anew, so the function may be called again after another pass.
+    """
+    graph = model.graph
+    remove_total(model)
+    terms = {output.name: output for node in graph.nodes for output in node.outputs}
+    if TASK not in terms:
+        terms[TASK] = _add_task_loss(model)
+    model.losses.setdefault(TASK, 1.0)
+    model.losses = {name: model.losses[name] for name in sorted(model.losses, key=lambda n: n != TASK)}
+    total: gs.Tensor | None = None
+    for name, weight in model.losses.items():
+        share = add_node(
+            graph, "Mul", f"loss/total/{name}", [terms[name], scalar(f"loss/total/{name}.weight", weight)]
+        )
+        total = share if total is None else add_node(graph, "Add", f"loss/total/+{name}", [total, share])
+    assert total is not None
+    loss = gs.Variable(LOSS, np.float32, ())
+    graph.nodes.append(gs.Node("Identity", "loss/total", inputs=[total], outputs=[loss]))
+    logits = model.logits
+    outputs = [terms[name] for name in model.losses]
+    for output in outputs:
+        output.shape, output.dtype = (), np.float32
+    graph.outputs = [logits, loss, *outputs]
+    graph.toposort()
+    model.form = Form.COMPRESSION
+
+
+def remove_total(model: Model) -> None:
+    """Take the total away, keeping the terms."""
+    graph = model.graph
+    graph.outputs = [model.logits]
+    for node in graph.nodes:
+        if node.name.startswith("loss/total"):
+            node.inputs.clear()
+            node.outputs.clear()
+    graph.nodes = [node for node in graph.nodes if not node.name.startswith("loss/total")]
+
+
+def labels(model: Model) -> gs.Variable:
+    """The input ``labels``, int64 (N,), added if it is not there."""
+    for tensor in model.graph.inputs:
+        if tensor.name == LABELS:
+            return tensor
+    tensor = gs.Variable(LABELS, np.int64, (model.logits.shape[0],))
+    model.graph.inputs = [*model.graph.inputs, tensor]
+    return tensor
+
+
+def _add_task_loss(model: Model) -> gs.Variable:
+    return add_node(
+        model.graph, "SoftmaxCrossEntropyLoss", TASK, [model.logits, labels(model)], reduction="mean"
+    )
+
+
+def remove_losses(model: Model) -> None:
+    """Back to a network of one image and one output: no loss, teacher or labels."""
+    graph = model.graph
+    graph.outputs = [model.logits]
+    graph.inputs = [model.image]
+    model.losses = {}
+    graph.nodes = [node for node in graph.nodes if graphs.is_student(node)]
+    graph.cleanup(remove_unused_graph_inputs=False)

@@ -1,0 +1,73 @@
+"""What a pass is: a frozen dataclass whose fields are its options, and one method that rewrites."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+
+from onnxcomp.errors import PassError
+from onnxcomp.model import Model
+from onnxcomp.passes.qat.histogram import Histogram
+
+
+class Calibration(Protocol):
+    """Runs the network on real images and looks at its activations."""
+
+    def observe(self, model: Model, tensors: Sequence[str]) -> dict[str, Histogram]:
+        """Histogram of the absolute values of each named tensor."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a pass may know besides the graph it edits.
+
+    Attributes:
+        original: the network before any pass, without masks and Q/DQ; the teacher.
+        calibration: None when no data was given.
+    """
+
+    original: Model
+    calibration: Calibration | None = None
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a pass did.
+
+    Attributes:
+        modified: whether the graph differs from before.
+        notes: one line each, for the report; reasons for what was left alone included.
+    """
+
+    modified: bool
+    notes: tuple[str, ...] = field(default=())
+
+
+class Pass(ABC):
+    """One rewrite of the graph.
+
+    A pass edits ``model`` in place, says what it did as a :class:`Change`, and never prints, saves
+    or trains. Subclasses are frozen dataclasses.
+    """
+
+    name: ClassVar[str]
+    follows: ClassVar[tuple[str, ...]]
+    """Names of the passes that may have been applied before this one."""
+
+    @abstractmethod
+    def requires(self, model: Model, context: Context) -> None:
+        """Raise :class:`PassError` if the pass cannot be applied here."""
+
+    @abstractmethod
+    def apply(self, model: Model, context: Context) -> Change:
+        """Rewrite ``model`` in place."""
+
+    @abstractmethod
+    def ensures(self, model: Model) -> None:
+        """Raise :class:`PassError` if the result is not what the pass promises."""
+
+    def error(self, what: str, *, node: str = "", fix: str = "") -> PassError:
+        """A refusal that names the pass, the node and the remedy."""
+        return PassError(what, where=f"{self.name}: node {node}" if node else self.name, fix=fix)
