@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 
 from onnxcomp.errors import PassError
 from onnxcomp.model import Model
-from onnxcomp.passes.qat.histogram import Histogram
+from onnxcomp.histogram import Histogram
 
 
 class Calibration(Protocol):

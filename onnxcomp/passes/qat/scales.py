@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from onnxcomp.passes.qat.histogram import LEVELS, Histogram
+from onnxcomp.histogram import LEVELS, Histogram
 
 Method = Literal["max", "percentile", "mse"]
 SMALLEST = float(np.finfo(np.float32).tiny) * LEVELS

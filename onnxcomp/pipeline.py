@@ -1,0 +1,150 @@
+"""Apply a recipe step by step: requires, apply, ensures, verify."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from onnxcomp import graphs, losses
+from onnxcomp import recipe as recipes
+from onnxcomp.errors import PassError
+from onnxcomp.model import Form, Model, Role
+from onnxcomp.passes.base import Calibration, Change, Context
+from onnxcomp.recipe import Recipe
+from onnxcomp.verify import verify
+
+
+@dataclass(frozen=True)
+class Step:
+    """One pass as it was applied.
+
+    Attributes:
+        name: of the pass.
+        change: what it did.
+        seconds: how long it took, calibration included.
+    """
+
+    name: str
+    change: Change
+    seconds: float = field(compare=False)
+
+
+def apply(
+    model: Model,
+    recipe: Recipe,
+    *,
+    calibration: Calibration | None = None,
+    report: Callable[[Step], None] = lambda step: None,
+) -> Model:
+    """Write the compression form of ``model``; the argument itself is left as it is.
+
+    A model that is in compression form already is extended: its recipe and ``recipe`` together
+    must be in a legal order.
+
+    Args:
+        report: called after each pass.
+
+    Raises:
+        RecipeError: the order is not legal.
+        PassError: a pass does not apply; or the model is deployable already.
+    """
+    applied = recipes.parse(model.recipe) if model.recipe else Recipe()
+    (applied + recipe).check_order()
+    if model.form is Form.DEPLOYABLE:
+        raise PassError(
+            "the model is finalised", where=str(recipe), fix="apply the passes to the file before finalize"
+        )
+    original = original_of(model)
+    result = model.copy()
+    losses.remove_total(result)
+    context = Context(original, calibration)
+    for step in recipe.passes:
+        start = time.perf_counter()
+        step.requires(result, context)
+        change = step.apply(result, context)
+        step.ensures(result)
+        report(Step(step.name, change, time.perf_counter() - start))
+    result.recipe = str(applied + recipe)
+    _close(result)
+    verify(result, where=result.recipe)
+    return result
+
+
+def with_task_loss(model: Model) -> Model:
+    """The compression form of an empty recipe: ``model`` with labels and cross-entropy, trainable.
+
+    A model in compression form is returned as it is.
+    """
+    if model.form is Form.COMPRESSION:
+        return model
+    result = model.copy()
+    _close(result)
+    return result
+
+
+def original_of(model: Model) -> Model:
+    """The network without masks, Q/DQ, teacher and losses: a copy, with the weights as they are."""
+    original = model.copy()
+    losses.remove_losses(original)
+    for node in original.graph.nodes:
+        for index, tensor in enumerate(node.inputs):
+            node.inputs[index] = _before_passes(tensor)
+    original.graph.cleanup(remove_unused_graph_inputs=False)
+    original.form = Form.INFERENCE
+    original.recipe = ""
+    original.roles = {}
+    return original
+
+
+def _before_passes(tensor: gs.Tensor) -> gs.Tensor:
+    """What ``tensor`` was before Q/DQ and mask; constants are handled by their readers."""
+    while tensor.inputs and tensor.inputs[0].name.startswith(("qat/", "prune/")):
+        tensor = tensor.inputs[0].inputs[0]
+    return tensor
+
+
+def _close(model: Model) -> None:
+    losses.add_total(model)
+    model.roles = {name: role for name, role in model.roles.items() if role is not Role.TRAINABLE}
+    model.roles.update(_trainable(model.graph))
+
+
+BATCH_NORM_ROLES = {1: Role.TRAINABLE, 2: Role.TRAINABLE, 3: Role.STATISTIC, 4: Role.STATISTIC}
+PARAMETER_INPUTS = {
+    "Conv": (1, 2),
+    "ConvTranspose": (1, 2),
+    "Gemm": (1, 2),
+    "MatMul": (0, 1),
+    "LayerNormalization": (1, 2),
+    "InstanceNormalization": (1, 2),
+    "PRelu": (1,),
+    "Add": (0, 1),
+    "Mul": (0, 1),
+}
+
+
+def _trainable(graph: gs.Graph) -> dict[str, Role]:
+    """Roles of the student's parameters.
+
+    Constants of Add and Mul count when they have more than one element (a bias or a scale per
+    channel): a single number is part of the architecture.
+    """
+    roles: dict[str, Role] = {}
+    for node in graph.nodes:
+        if not graphs.is_student(node) or node.name.startswith("qat/"):
+            continue
+        if node.op == "BatchNormalization":
+            for index, role in BATCH_NORM_ROLES.items():
+                roles[node.inputs[index].name] = role
+            continue
+        for index in PARAMETER_INPUTS.get(node.op, ()):
+            tensor = graphs.constant_behind(node.inputs[index]) if index < len(node.inputs) else None
+            if tensor is None or tensor.name.endswith(".mask") or tensor.dtype != np.float32:
+                continue
+            if node.op not in ("Add", "Mul") or np.prod(tensor.shape) > 1:
+                roles[tensor.name] = Role.TRAINABLE
+    return roles
