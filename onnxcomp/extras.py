@@ -100,7 +100,7 @@ def training_bindings() -> Any:
             where="onnxruntime",
             fix="run: pip uninstall -y "
             + " ".join(found)
-            + " && pip install 'onnxcomp[train]' (Python 3.8 to 3.12)",
+            + " && pip install 'onnxcomp[train]' (Python 3.10 to 3.12)",
         )
     return importlib.import_module("onnxruntime.capi._pybind_state")
 
