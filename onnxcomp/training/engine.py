@@ -1,0 +1,74 @@
+"""What the training loop needs of an engine: parameters and gradients as arrays, and one step.
+
+The interface is apart from its implementation because ONNX Runtime Training ends at version 1.19.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxcomp.model import Model
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step computed.
+
+    Attributes:
+        losses: ``loss``, the weighted total, then each term unweighted, by output name.
+        logits: float32 of shape (batch, classes), with the batch's statistics in the student's
+            BatchNormalization.
+    """
+
+    losses: dict[str, float]
+    logits: NDArray[np.float32]
+
+
+class Engine(Protocol):
+    """Computes losses and gradients; the optimiser, the schedule and the data are the caller's."""
+
+    @property
+    def parameters(self) -> Mapping[str, NDArray[np.float32]]:
+        """Every trainable, mask, scale and statistic by name: writable arrays that the next step
+        reads. Change their elements in place. A step updates the statistics."""
+
+    @property
+    def gradients(self) -> Mapping[str, NDArray[np.float32]]:
+        """Gradient of the total loss by trainable name, of the last step; zeros before the first.
+        The arrays are written over by the next step."""
+
+    def step(self, images: NDArray[np.float32], labels: NDArray[np.int64]) -> StepResult:
+        """One forward and backward pass.
+
+        Args:
+            images: float32 (batch, C, H, W), the batch size given to :func:`build`.
+            labels: int64 (batch,), each in 0..classes-1.
+
+        Raises:
+            TrainingError: a shape or a label does not fit the network.
+        """
+
+
+def build(model: Model, *, batch_size: int, threads: int) -> Engine:
+    """An engine for ``model`` in compression form, with copies of its parameters.
+
+    For the same inputs, parameters and number of threads, a step gives the same bits.
+
+    Args:
+        batch_size: images in a step, at least 1; at least 2 where a BatchNormalization would
+            otherwise see one value per channel.
+        threads: of ONNX Runtime inside an operator.
+
+    Raises:
+        TrainingError: the model has no loss or nothing to train, or an operator on the way from a
+            trainable tensor to the loss has no gradient; names the node.
+        MissingPackageError: ONNX Runtime Training is not installed.
+    """
+    from onnxcomp.training.ort_engine import OrtEngine
+
+    return OrtEngine(model, batch_size=batch_size, threads=threads)

@@ -1,0 +1,89 @@
+"""Small edits that every lowering needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+MICROSOFT = "com.microsoft"
+
+
+def insert(
+    graph: gs.Graph,
+    op: str,
+    inputs: Sequence[gs.Tensor],
+    output: gs.Tensor,
+    *,
+    domain: str = "",
+    **attrs: Any,
+) -> gs.Variable:
+    """Append a node named after its ``output`` and return that tensor; the caller sorts the graph."""
+    graph.nodes.append(gs.Node(op, output.name, attrs, list(inputs), [output], domain=domain))
+    return output
+
+
+def variable(name: str, like: gs.Tensor | None = None, shape: Sequence[int] | None = None) -> gs.Variable:
+    """A float32 tensor of the given shape, or that of ``like``."""
+    if shape is None and like is not None:
+        shape = like.shape
+    return gs.Variable(name, np.float32, None if shape is None else list(shape))
+
+
+def integers(name: str, values: Sequence[int]) -> gs.Constant:
+    """An int64 vector."""
+    return gs.Constant(name, np.array(values, np.int64))
+
+
+def scalar(name: str, value: float) -> gs.Constant:
+    """A float32 scalar."""
+    return gs.Constant(name, np.array(value, np.float32))
+
+
+def take_output(node: gs.Node) -> gs.Tensor:
+    """Free the first output of ``node`` for another node; ``node`` is dead afterwards."""
+    output = node.outputs[0]
+    node.outputs.clear()
+    node.inputs.clear()
+    return output
+
+
+def reduce_mean(
+    graph: gs.Graph, tensor: gs.Tensor, output: gs.Tensor, axes: Sequence[int], keepdims: bool
+) -> gs.Tensor:
+    """ReduceMean, whose axes are an attribute up to opset 17 and an input from 18 on."""
+    if graph.opset >= 18:
+        inputs = [tensor, integers(f"{output.name}.axes", axes)]
+        return insert(graph, "ReduceMean", inputs, output, keepdims=int(keepdims))
+    return insert(graph, "ReduceMean", [tensor], output, axes=list(axes), keepdims=int(keepdims))
+
+
+def use_microsoft(graph: gs.Graph) -> None:
+    """Declare the operator set of ONNX Runtime's own operators."""
+    domains = list(graph.import_domains or [onnx.helper.make_opsetid("", graph.opset)])
+    if all(entry.domain != MICROSOFT for entry in domains):
+        domains.append(onnx.helper.make_opsetid(MICROSOFT, 1))
+    graph.import_domains = domains
+
+
+def infer_shapes(graph: gs.Graph) -> None:
+    """Fill in the shape and type of every tensor from those of the inputs (standard operators only)."""
+    proto = gs.export_onnx(graph, do_type_check=False)
+    del proto.graph.value_info[:]
+    for output in proto.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    tensors = graph.tensors()
+    for info in [*inferred.graph.value_info, *inferred.graph.output]:
+        tensor = tensors.get(info.name)
+        if isinstance(tensor, gs.Variable):
+            kind = info.type.tensor_type
+            tensor.dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
+            tensor.shape = (
+                [d.dim_value if d.HasField("dim_value") else d.dim_param for d in kind.shape.dim]
+                if kind.HasField("shape")
+                else None
+            )

@@ -1,0 +1,94 @@
+"""The training form's parameters: constants with a role become inputs fed from numpy arrays.
+
+The result is a skeleton of the compression form without any large array, so that every later step is
+quick however large the network is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
+
+from onnxcomp.errors import TrainingError
+from onnxcomp.model import LABELS, LOSS, Model, Role
+
+Array = NDArray[np.float32]
+ALIGNMENT = 64  # a cache line; Eigen's order of summation depends on alignment, so it is fixed
+
+
+@dataclass
+class Training:
+    """The training form: a graph, and the arrays that belong to its inputs.
+
+    Attributes:
+        graph: every parameter and every array of the teacher is an input.
+        parameters: trainables, masks, scales and statistics by name: writable, aligned copies.
+        roles: role of each parameter.
+        teacher: the teacher's arrays by name, constants again in the session.
+        image: name of the image input; its shape in ``graph`` is static.
+        logits: name of the logits output.
+        losses: names of the scalar outputs, the total first.
+    """
+
+    graph: gs.Graph
+    image: str
+    logits: str
+    losses: tuple[str, ...]
+    parameters: dict[str, Array] = field(default_factory=dict)
+    roles: dict[str, Role] = field(default_factory=dict)
+    teacher: dict[str, Array] = field(default_factory=dict)
+
+    def names(self, role: Role) -> list[str]:
+        """Parameters of one role, in graph order."""
+        return [name for name, value in self.roles.items() if value is role]
+
+
+def aligned(shape: tuple[int, ...]) -> Array:
+    """A float32 array of zeros whose data starts at a multiple of :data:`ALIGNMENT` bytes."""
+    size = int(np.prod(shape, dtype=np.int64)) * 4
+    buffer = np.zeros(size + ALIGNMENT, np.uint8)
+    start = -buffer.ctypes.data % ALIGNMENT
+    return buffer[start : start + size].view(np.float32).reshape(shape)
+
+
+def separate(model: Model) -> Training:
+    """Copy the graph of ``model`` and turn its parameters into inputs; ``model`` is not changed.
+
+    Raises:
+        TrainingError: the model has no loss, or nothing to train.
+    """
+    outputs = {tensor.name for tensor in model.graph.outputs}
+    inputs = {tensor.name for tensor in model.graph.inputs}
+    if LOSS not in outputs or LABELS not in inputs:
+        raise TrainingError(
+            f"the model is in {model.form.value} form and has no loss to train on",
+            where="train",
+            fix="run `onnxcomp apply` on it first",
+        )
+    graph = model.graph.copy()
+    terms = tuple(t.name for t in model.graph.outputs if t.name in model.losses)
+    training = Training(graph, model.image.name, model.logits.name, (LOSS, *terms))
+    for name, tensor in graph.tensors().items():
+        role = model.roles.get(name)
+        if role is None or not isinstance(tensor, gs.Constant) or tensor.dtype != np.float32:
+            continue
+        values = tensor.values
+        if role is Role.TEACHER:
+            if values.size < 2:
+                continue
+            training.teacher[name] = np.ascontiguousarray(values)
+        else:
+            array = training.parameters[name] = aligned(values.shape)
+            array[...] = values
+            training.roles[name] = role
+        variable = tensor.to_variable(np.float32, list(values.shape))
+        variable.type = "tensor_type"  # which to_variable forgets
+        graph.inputs.append(variable)
+    if not training.names(Role.TRAINABLE):
+        raise TrainingError(
+            "no tensor has the role `trainable`", where="train", fix="run `onnxcomp apply` on it first"
+        )
+    return training

@@ -1,0 +1,89 @@
+"""The engine on ONNX Runtime Training: the gradient graph in a plain inference session.
+
+Every array that goes in or comes out is bound once, by address: a step copies the images and labels
+and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from onnxcomp import extras
+from onnxcomp.errors import TrainingError
+from onnxcomp.model import LABELS, Model, Role
+from onnxcomp.training.engine import StepResult
+from onnxcomp.training.gradients import GRADIENT_SUFFIX, differentiate
+from onnxcomp.training.lowering import lower
+from onnxcomp.training.lowering.parameters import Array, aligned
+
+
+class OrtEngine:
+    """See :class:`onnxcomp.training.engine.Engine`."""
+
+    def __init__(self, model: Model, *, batch_size: int, threads: int) -> None:
+        training = lower(model, batch_size)
+        proto, trained = differentiate(training)
+        self.parameters: dict[str, Array] = training.parameters
+        self.gradients: dict[str, Array] = {
+            name: aligned(self.parameters[name].shape) for name in training.names(Role.TRAINABLE)
+        }
+        self._classes = model.num_classes
+        self._images = aligned((batch_size, *model.image_shape))
+        self._labels = np.zeros(batch_size, np.int64)
+        self._logits = aligned((batch_size, self._classes))
+        self._losses = {name: aligned(()) for name in training.losses}
+        self._session = _session(proto, threads)
+        inputs = {training.image: self._images, LABELS: self._labels, **self.parameters}
+        outputs = {training.logits: self._logits, **self._losses}
+        outputs.update((name + GRADIENT_SUFFIX, self.gradients[name]) for name in trained)
+        self._binding = self._bind(inputs, outputs)
+
+    def _bind(self, inputs: dict[str, NDArray[Any]], outputs: dict[str, Array]) -> Any:
+        binding = self._session.io_binding()
+        for entry in self._session.get_inputs():
+            array = inputs[entry.name]
+            binding.bind_input(entry.name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        for name, array in outputs.items():
+            binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        return binding
+
+    def step(self, images: NDArray[np.float32], labels: NDArray[np.int64]) -> StepResult:
+        """See :meth:`onnxcomp.training.engine.Engine.step`."""
+        self._check(images, labels)
+        self._images[...] = images
+        self._labels[...] = labels
+        self._session.run_with_iobinding(self._binding)
+        losses = {name: float(value) for name, value in self._losses.items()}
+        return StepResult(losses, self._logits.copy())
+
+    def _check(self, images: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
+        if images.shape != self._images.shape or labels.shape != self._labels.shape:
+            raise TrainingError(
+                f"images {images.shape} and labels {labels.shape} do not fit the engine's "
+                f"{self._images.shape} and {self._labels.shape}",
+                where="step",
+                fix="give full batches",
+            )
+        # ONNX Runtime reads outside its arrays for a label that is out of range.
+        if labels.min() < 0 or labels.max() >= self._classes:
+            raise TrainingError(
+                f"labels {labels.min()}..{labels.max()} for a network of {self._classes} classes",
+                where="step",
+                fix="give data with the network's classes",
+            )
+
+
+def _session(proto: onnx.ModelProto, threads: int) -> Any:
+    ort = extras.onnxruntime()
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    # Idle threads that spin take the processor from the data loader.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
