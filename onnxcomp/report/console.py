@@ -1,0 +1,158 @@
+"""Printing for people: tables on stdout, progress on stderr, plain text where there is no terminal.
+
+rich honours ``NO_COLOR`` and ``COLUMNS``; where the output is a pipe or a file nothing is coloured, cut
+or wrapped, so that ``grep`` and ``awk`` work.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from enum import Enum
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+NUMBER = re.compile(r"-|[-+]?[\d,.]+(e[-+]?\d+)?( ?(%|ms|s|B|KB|MB|GB|K|M|G|dB|points))?|inf|nan")
+MIN_NAME_WIDTH = 24
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console on the current stdout or stderr."""
+    return Console(stderr=stderr, highlight=False)
+
+
+def table(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    optional: Sequence[str] = (),
+) -> None:
+    """Print a table to stdout.
+
+    Columns of numbers are set flush right. The first column folds over lines where the terminal is narrow;
+    before that the ``optional`` columns are left out, first named first.
+
+    Args:
+        title: one line above the table, ``""`` for none.
+        columns: headings; the first column holds names.
+        rows: cells, written with ``str``.
+        optional: headings that may be left out.
+    """
+    out = console()
+    cells = [[str(cell) for cell in row] for row in rows]
+    if not out.is_terminal:
+        _print_plain(out, title, columns, cells)
+        return
+    kept = _fitting(columns, cells, optional, out.width)
+    layout = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
+    for index in kept:
+        column = [row[index] for row in cells]
+        layout.add_column(
+            Text(columns[index]),
+            justify="right" if _numeric(column) else "left",
+            overflow="fold",
+            no_wrap=index > 0,
+            min_width=min(MIN_NAME_WIDTH, _width(columns[index], column)) if index == 0 else None,
+        )
+    for row in cells:
+        layout.add_row(*(Text(row[index]) for index in kept))
+    out.print(layout)
+    left_out = [name for index, name in enumerate(columns) if index not in kept]
+    if left_out:
+        out.print(Text(f"Left out on {out.width} columns: {', '.join(left_out)} (--json has them)"))
+
+
+def _print_plain(out: Console, title: str, columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    lines = [title] if title else []
+    by_column = [[row[index] for row in cells] for index in range(len(columns))]
+    widths = [_width(name, column) for name, column in zip(columns, by_column, strict=True)]
+    right = [_numeric(column) for column in by_column]
+    for row in (columns, *cells):
+        padded = (
+            cell.rjust(width) if flush else cell.ljust(width)
+            for cell, width, flush in zip(row, widths, right, strict=True)
+        )
+        lines.append("  ".join(padded).rstrip())
+    out.file.write("\n".join(lines) + "\n")
+
+
+def _fitting(
+    columns: Sequence[str], cells: Sequence[Sequence[str]], optional: Sequence[str], width: int
+) -> list[int]:
+    """Indices of the columns to print so that the first one keeps a readable width."""
+    widths = [_width(name, [row[index] for row in cells]) for index, name in enumerate(columns)]
+    widths[0] = min(widths[0], MIN_NAME_WIDTH)
+    kept = list(range(len(columns)))
+    for name in optional:
+        if sum(widths[index] + 2 for index in kept) <= width:
+            break
+        kept.remove(columns.index(name))
+    return kept
+
+
+def _width(name: str, column: Sequence[str]) -> int:
+    return max(len(text) for text in (name, *column))
+
+
+def _numeric(column: Sequence[str]) -> bool:
+    return bool(column) and all(NUMBER.fullmatch(text) for text in column)
+
+
+@contextmanager
+def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show how far a long step is, on stderr; yields ``advance(count)``.
+
+    On a terminal it is a bar that disappears when done; elsewhere one line when the step ends.
+    """
+    out = console(stderr=True)
+    if out.is_terminal:
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=out, transient=True) as bars:
+            task = bars.add_task(description, total=total)
+            yield lambda count: bars.advance(task, count)
+        return
+    start, done = time.monotonic(), 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+
+    yield advance
+    out.file.write(f"{description}: {done}/{total} in {time.monotonic() - start:.1f} s\n")
+
+
+def to_json(value: object) -> str:
+    """A dataclass, mapping or sequence as JSON text; NaN and infinity become null."""
+    return json.dumps(_plain(value), indent=2, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, str) or value is None:
+        return value
+    if isinstance(value, Sequence):
+        return [_plain(item) for item in value]
+    if hasattr(value, "item"):  # a NumPy scalar
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,143 @@
+"""How big a network is: its file, its file compressed, and the parameters it stores."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from onnxcomp import graphs
+from onnxcomp.model import Model
+from onnxcomp.student import student
+
+CHUNK = 1 << 20
+# Inputs that hold no parameter of the network: running statistics, scales and zero points, bounds.
+NOT_PARAMETERS = {
+    "BatchNormalization": (3, 4),
+    "QuantizeLinear": (1, 2),
+    "DequantizeLinear": (1, 2),
+    "Resize": (1, 2),
+    "Clip": (1, 2),
+    "Pad": (2,),
+}
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What the student stores; shared tensors count once.
+
+    Attributes:
+        total: weights, biases and other constants of rank >= 1, without BatchNormalization's running
+            statistics, masks, scales and zero points.
+        nonzero: those that are not 0 once masks are applied.
+        nonzero_int8: those that are not 0 once masks and INT8 rounding of quantised weights are applied.
+    """
+
+    total: int
+    nonzero: int
+    nonzero_int8: int
+
+
+@dataclass(frozen=True)
+class FileSize:
+    """Bytes.
+
+    Attributes:
+        raw: the file, with its external data where it keeps any.
+        deflated: the same through zlib level 6, about what a zip or an app package ships.
+    """
+
+    raw: int
+    deflated: int
+
+
+def file_size(path: Path) -> FileSize:
+    """Measure an ONNX file and the external data files that it names."""
+    proto = onnx.load_model(path, load_external_data=False)
+    locations = {
+        entry.value
+        for tensor in proto.graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    paths = [path, *(path.parent / location for location in sorted(locations))]
+    sizes = [FileSize(item.stat().st_size, _deflated(item)) for item in paths]
+    return FileSize(sum(s.raw for s in sizes), sum(s.deflated for s in sizes))
+
+
+def _deflated(path: Path) -> int:
+    packer = zlib.compressobj(6)
+    size = 0
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            size += len(packer.compress(chunk))
+    return size + len(packer.flush())
+
+
+def count_parameters(model: Model) -> Parameters:
+    """Count what the student of ``model`` stores."""
+    graph = student(model).graph
+    masks = graphs.masks(graph)
+    scales = weight_quantizers(graph)
+    total = nonzero = nonzero_int8 = 0
+    for tensor in _parameters(graph):
+        values = masked(tensor, masks.get(tensor.name))
+        kept = int(np.count_nonzero(values))
+        total += values.size
+        nonzero += kept
+        pair = scales.get(tensor.name)
+        nonzero_int8 += kept if pair is None else int(np.count_nonzero(rounded(values, pair)))
+    return Parameters(total, nonzero, nonzero_int8)
+
+
+def _parameters(graph: gs.Graph) -> Iterator[gs.Constant]:
+    seen: set[str] = set()
+    for node in graph.nodes:
+        skipped = NOT_PARAMETERS.get(node.op, ())
+        for index, tensor in enumerate(node.inputs):
+            if not isinstance(tensor, gs.Constant) or index in skipped or tensor.name in seen:
+                continue
+            if tensor is graphs.mask_of(node) or not len(tensor.shape):
+                continue
+            stored = np.dtype(tensor.dtype)
+            if stored.kind == "f" or node.op == "DequantizeLinear":
+                seen.add(tensor.name)
+                yield tensor
+
+
+def masked(tensor: gs.Constant, mask: gs.Constant | None) -> np.ndarray:
+    """The values of a weight as the network uses them; of a stored integer weight, less its zero point."""
+    values: np.ndarray = tensor.values
+    if values.dtype.kind == "f":
+        return values if mask is None else values * mask.values
+    node = next(reader for reader in tensor.outputs if reader.op == "DequantizeLinear")
+    if len(node.inputs) < 3:
+        return values
+    axis = int(node.attrs.get("axis", 1))
+    zero = per_channel(node.inputs[2].values, values.ndim, axis)
+    integers: np.ndarray = values.astype(np.int64) - zero
+    return integers
+
+
+def weight_quantizers(graph: gs.Graph) -> dict[str, graphs.Quantizer]:
+    """The Q/DQ pair of each quantised weight, by the weight's name."""
+    pairs = ((pair.weight, pair) for pair in graphs.quantizers(graph))
+    return {weight.name: pair for weight, pair in pairs if weight is not None}
+
+
+def rounded(values: np.ndarray, pair: graphs.Quantizer) -> np.ndarray:
+    """``values`` on the integer grid of ``pair``, zero point taken off."""
+    grid: np.ndarray = np.rint(values / per_channel(pair.scale.values, values.ndim, pair.axis))
+    return grid
+
+
+def per_channel(values: np.ndarray, rank: int, axis: int) -> np.ndarray:
+    """Shape a scale or zero point so that it broadcasts along ``axis`` of a tensor of ``rank``."""
+    if not values.ndim or values.size == 1:
+        return values.reshape(())
+    return values.reshape([-1 if index == axis % rank else 1 for index in range(rank)])

@@ -1,0 +1,97 @@
+"""ONNX Runtime sessions with every setting that changes speed or results written out."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from onnxcomp import extras
+from onnxcomp.errors import ModelError
+from onnxcomp.model import Model, load, to_proto
+from onnxcomp.student import student, subgraph
+
+TOPOLOGY = Path("/sys/devices/system/cpu")
+
+
+def default_threads() -> int:
+    """The number of physical cores that this process may run on, at least 1.
+
+    Two hyper-threads of one core share its vector units, so they count once.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    allowed = os.sched_getaffinity(0)
+    return max(1, len({_core(cpu) for cpu in allowed}))
+
+
+def _core(cpu: int) -> str:
+    """The hyper-threads that share a core with ``cpu``, as the kernel writes them (``0,4``)."""
+    siblings = TOPOLOGY / f"cpu{cpu}" / "topology" / "thread_siblings_list"
+    try:
+        return siblings.read_text().strip()
+    except OSError:
+        return str(cpu)
+
+
+def session(
+    model: Model | Path,
+    *,
+    outputs: Sequence[str] | None = None,
+    threads: int,
+    optimize: bool = True,
+) -> Any:
+    """An ``onnxruntime.InferenceSession`` on the CPU.
+
+    Args:
+        model: any form; without ``outputs`` only what gives the logits runs (no labels, no teacher).
+        outputs: names of the tensors to compute instead, also from inside the graph.
+        threads: threads of one operator; they sleep between runs instead of spinning.
+        optimize: let ONNX Runtime fuse and rewrite the graph.
+
+    Raises:
+        ModelError: ONNX Runtime cannot load the network; carries its reason.
+        MissingPackageError: ONNX Runtime is not installed.
+    """
+    where = "model"
+    if isinstance(model, Path):
+        where, model = str(model), load(model)
+    cut = student(model) if outputs is None else subgraph(model, outputs)
+    data = to_proto(cut).SerializeToString()
+    return session_of_proto(data, threads=threads, optimize=optimize, where=where)
+
+
+def session_of_proto(data: bytes, *, threads: int, optimize: bool = True, where: str = "model") -> Any:
+    """The same from a serialised ModelProto, as it is.
+
+    Args:
+        where: what error messages call the network.
+
+    Raises:
+        ModelError: ONNX Runtime cannot load the network; carries its reason.
+        MissingPackageError: ONNX Runtime is not installed.
+    """
+    runtime = extras.onnxruntime()
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.log_severity_level = 4
+    levels = runtime.GraphOptimizationLevel
+    options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimize else levels.ORT_DISABLE_ALL
+    try:
+        return runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions have no public base class
+        raise ModelError(
+            f"ONNX Runtime cannot load it: {_reason(error)}", where=where, fix="export the model again"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """ONNX Runtime's message without its code and source-file prefixes, in one line."""
+    text = " ".join(str(error).split())
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
+    return re.sub(r"^(Load model from \S* failed:|Exception during initialization:)\s*", "", text)
