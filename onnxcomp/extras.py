@@ -74,7 +74,8 @@ def _hide_ortmodule() -> None:
     access to the submodules that do not.
     """
     spec = importlib.util.find_spec("onnxruntime")
-    assert spec is not None and spec.submodule_search_locations
+    assert spec is not None
+    assert spec.submodule_search_locations
     name = "onnxruntime.training"
     path = str(Path(spec.submodule_search_locations[0]) / "training")
     package = types.ModuleType(name)

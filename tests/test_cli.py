@@ -1,0 +1,168 @@
+"""The command line's manners: exit codes, one-line errors, Ctrl-C and broken pipes."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import click
+import pytest
+
+import onnxcomp
+from onnxcomp import cli
+from onnxcomp.errors import DataError, OnnxcompError
+from tests.project import ROOT
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the command line and gives exit code, stdout and stderr."""
+
+    def call(*args: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stop:
+            cli.main(list(args))
+        assert isinstance(stop.value.code, int)
+        return stop.value.code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], None]:
+    """Adds a command ``fake`` with the given body and an option ``--sparsity``."""
+
+    def add(body: Callable[..., Any]) -> None:
+        command = click.command("fake")(click.option("--sparsity", type=float)(body))
+        monkeypatch.setitem(sys.modules, "onnxcomp.commands.fake", SimpleNamespace(command=command))
+        monkeypatch.setattr(cli, "COMMANDS", (*cli.COMMANDS, "fake"))
+
+    return add
+
+
+def test_version(run: Run) -> None:
+    assert run("--version") == (0, f"onnxcomp, version {onnxcomp.__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("trian", "train"), ("evalute", "evaluate"), ("finalise", "finalize"), ("Export", "export")],
+)
+def test_unknown_command_gets_the_nearest_name(run: Run, typed: str, meant: str) -> None:
+    line = f"Error: there is no command '{typed}'; did you mean {meant}? (see onnxcomp --help)\n"
+    assert run(typed) == (2, "", line)
+
+
+def test_unknown_command_that_is_near_none_gets_the_list(run: Run) -> None:
+    code, out, err = run("xyzzy")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert all(name in err for name in cli.COMMANDS)
+
+
+def test_unknown_option_gets_the_nearest_name(run: Run, fake: Any) -> None:
+    fake(lambda sparsity: None)
+    code, out, err = run("fake", "--sparsty", "0.5")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "--sparsity" in err
+    assert err.endswith("(see onnxcomp fake --help)\n")
+
+
+def test_bad_value_is_one_line(run: Run, fake: Any) -> None:
+    fake(lambda sparsity: None)
+    line = "Error: Invalid value for '--sparsity': 'much' is not a valid float (see onnxcomp fake --help)\n"
+    assert run("fake", "--sparsity", "much") == (2, "", line)
+
+
+def test_no_arguments_is_bad_usage(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "COMMANDS", ())
+    code, out, err = run()
+    assert (code, out) == (2, "")
+    assert err.startswith("Usage: onnxcomp ")
+
+
+@pytest.mark.parametrize("kind", [OnnxcompError, DataError])
+def test_user_error_is_one_line_and_exit_code_2(run: Run, fake: Any, kind: type[OnnxcompError]) -> None:
+    def body(sparsity: float) -> None:
+        raise kind("cannot\nbe read", where="data.zip", fix="download it again")
+
+    fake(body)
+    assert run("fake") == (2, "", "Error: data.zip: cannot be read; download it again\n")
+
+
+def test_a_fault_of_our_own_keeps_its_traceback(fake: Any) -> None:
+    def body(sparsity: float) -> None:
+        raise ZeroDivisionError
+
+    fake(body)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["fake"])
+
+
+@pytest.mark.parametrize(
+    "end",
+    [lambda: click.get_current_context().exit(1), lambda: sys.exit(1), lambda: 1],
+    ids=["click", "sys", "return"],
+)
+def test_a_failed_check_is_exit_code_1(run: Run, fake: Any, end: Callable[[], Any]) -> None:
+    fake(lambda sparsity: end())
+    assert run("fake") == (1, "", "")
+
+
+def test_success_is_exit_code_0(run: Run, fake: Any) -> None:
+    fake(lambda sparsity: click.echo(sparsity))
+    assert run("fake", "--sparsity", "0.5") == (0, "0.5\n", "")
+
+
+# A command `fake` in a process of its own, for what concerns signals and pipes.
+PROCESS = """
+import signal, sys, time, types, click, rich
+from onnxcomp import cli
+def body():
+    {body}
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.modules["onnxcomp.commands.fake"] = types.SimpleNamespace(command=click.command("fake")(body))
+cli.COMMANDS += ("fake",)
+cli.main(["fake"])
+"""
+
+
+def start(body: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-W", "error", "-c", PROCESS.format(body=body)]
+    return subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_ctrl_c_is_one_line_and_exit_code_130() -> None:
+    process = start("print('ready', flush=True); time.sleep(60)")
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err.split() == ["Interrupted"]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        "[click.echo('line' * 1000) for _ in range(100)]",
+        "[rich.print('line' * 1000) for _ in range(100)]",
+        "sys.stdout.write('less than a buffer')",
+    ],
+    ids=["click", "rich", "at exit"],
+)
+def test_a_reader_that_went_away_is_silence_and_exit_code_141(write: str) -> None:
+    process = start(f"sys.stderr.write('ready'); sys.stderr.flush(); sys.stdin.read(); {write}")
+    with process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == "ready"
+        assert process.wait(timeout=30) == 141
