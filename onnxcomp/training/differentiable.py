@@ -13,14 +13,15 @@ import onnx_graphsurgeon as gs
 
 from onnxcomp.errors import TrainingError
 
-OPERATORS = frozenset(
-    """Abs Add AveragePool BatchNormInternal Cast Clip Concat Conv ConvTranspose Cos Div Dropout Erf Exp
-    Expand FakeQuant Flatten Gather GatherElements GatherND Gelu Gemm GlobalAveragePool Identity
+_OPERATORS = """
+    Abs Add AveragePool BatchNormInternal Cast Clip Concat Conv ConvTranspose Cos Div Dropout Erf
+    Exp Expand FakeQuant Flatten Gather GatherElements GatherND Gelu Gemm GlobalAveragePool Identity
     LayerNormalization LeakyRelu Log LogSoftmax MatMul Max MaxPool Min Mul Neg Pad Pow Reciprocal
-    ReduceL2 ReduceLogSumExp ReduceMean ReduceSum Relu Reshape Resize ScatterElements ScatterND Sigmoid
-    Sin Slice Softmax SoftmaxCrossEntropyLoss Split Sqrt Squeeze Sub Tanh Tile TopK Transpose Trilu
-    Unsqueeze Where""".split()
-)
+    ReduceL2 ReduceLogSumExp ReduceMean ReduceSum Relu Reshape Resize ScatterElements ScatterND
+    Sigmoid Sin Slice Softmax SoftmaxCrossEntropyLoss Split Sqrt Squeeze Sub Tanh Tile TopK
+    Transpose Trilu Unsqueeze Where
+"""
+OPERATORS = frozenset(_OPERATORS.split())
 
 # Inputs that no gradient flows through, by operator.
 STOPPED_INPUTS: dict[str, frozenset[int]] = {

@@ -11,7 +11,6 @@ import functools
 import json
 from typing import Any
 
-import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
@@ -88,7 +87,7 @@ def differentiate(training: Training) -> tuple[onnx.ModelProto, list[str]]:
 
 def _forward(training: Training) -> onnx.ModelProto:
     use_microsoft(training.graph)
-    proto = gs.export_onnx(training.graph, do_type_check=False)
+    proto: onnx.ModelProto = gs.export_onnx(training.graph, do_type_check=False)
     proto.ir_version = IR_VERSION
     del proto.graph.value_info[:]
     return proto
@@ -97,14 +96,11 @@ def _forward(training: Training) -> onnx.ModelProto:
 def _complete(proto: onnx.ModelProto, training: Training, trained: list[str]) -> onnx.ModelProto:
     """Put outputs in order, drop unread inputs, and bring the teacher's arrays back as constants."""
     graph = proto.graph
-    wanted = [training.logits, *training.losses, *(name + GRADIENT_SUFFIX for name in trained)]
-    shapes = {training.logits: None, **dict.fromkeys(training.losses, ())}
-    outputs = []
-    for name in wanted:
-        shape = shapes.get(name, ()) if name in shapes else None
-        if name.endswith(GRADIENT_SUFFIX) and name not in shapes:
-            shape = training.parameters[name.removesuffix(GRADIENT_SUFFIX)].shape
-        outputs.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape))
+    shapes = {training.logits: training.graph.tensors()[training.logits].shape}
+    shapes.update(dict.fromkeys(training.losses, ()))
+    shapes.update((name + GRADIENT_SUFFIX, training.parameters[name].shape) for name in trained)
+    float32 = onnx.TensorProto.FLOAT
+    outputs = [onnx.helper.make_tensor_value_info(name, float32, s) for name, s in shapes.items()]
     del graph.output[:]
     graph.output.extend(outputs)
     read = {name for node in graph.node for name in node.input} | {training.image, LABELS}

@@ -37,7 +37,8 @@ class OrtEngine:
         self._logits = aligned((batch_size, self._classes))
         self._losses = {name: aligned(()) for name in training.losses}
         self._session = _session(proto, threads)
-        inputs = {training.image: self._images, LABELS: self._labels, **self.parameters}
+        inputs: dict[str, NDArray[Any]] = {training.image: self._images, LABELS: self._labels}
+        inputs.update(self.parameters)
         outputs = {training.logits: self._logits, **self._losses}
         outputs.update((name + GRADIENT_SUFFIX, self.gradients[name]) for name in trained)
         self._binding = self._bind(inputs, outputs)
