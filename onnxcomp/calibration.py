@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import onnx_graphsurgeon as gs
 
 from onnxcomp.errors import ModelError
 from onnxcomp.histogram import Histogram
 from onnxcomp.model import Model
+
+if TYPE_CHECKING:
+    from onnxcomp.data import DataSet
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class ImageCalibration:
 
         histograms = {name: Histogram() for name in tensors}
         computed = [name for name in tensors if name != model.image.name]
-        session = runtime.session_of_proto(_watched(model, computed), threads=self.threads)
+        session = runtime.session(model, outputs=computed or None, threads=self.threads)
         for images in self.batches():
             values = session.run(computed, {model.image.name: images}) if computed else []
             for name, array in zip([*computed, model.image.name], [*values, images], strict=True):
@@ -52,17 +55,24 @@ class ImageCalibration:
         return histograms
 
 
-def _watched(model: Model, tensors: Sequence[str]) -> bytes:
-    from onnxcomp.model import to_proto
+def from_data(model: Model, data: DataSet, *, images: int, threads: int) -> ImageCalibration:
+    """Calibrate on ``images`` training images, evenly spaced, without augmentation.
 
-    copy = model.copy()
-    by_name = copy.graph.tensors()
-    outputs: list[gs.Variable] = []
-    for name in tensors:
-        tensor = by_name[name]
-        tensor.dtype = np.float32
-        outputs.append(tensor)
-    copy.graph.outputs = outputs or [copy.logits]
-    copy.graph.inputs = [copy.image]
-    copy.graph.cleanup(remove_unused_graph_inputs=False)
-    return bytes(to_proto(copy).SerializeToString())
+    Args:
+        model: says the size, the channels and the preprocessing, which must be known.
+    """
+    from onnxcomp.data import to_input
+
+    preprocessing = model.preprocessing
+    assert preprocessing is not None
+    channels, height, width = model.image_shape
+    count = min(images, len(data.train))
+    size = model.batch or 32
+    chosen = np.linspace(0, len(data.train) - 1, max(count, size)).astype(np.int64)
+
+    def batches() -> Iterator[npt.NDArray[np.float32]]:
+        for start in range(0, len(chosen) - size + 1, size):
+            indices = chosen[start : start + size]
+            yield to_input(data.train.load(indices, (height, width)), preprocessing, channels)
+
+    return ImageCalibration(batches, threads)

@@ -45,7 +45,7 @@ class Histogram:
         if largest <= self.limit:
             return
         if self.limit == 0:
-            self.limit = 2.0 ** np.ceil(np.log2(largest))
+            self.limit = float(2.0 ** np.ceil(np.log2(largest)))
             return
         while self.limit < largest:
             merged = self.counts.reshape(-1, 2).sum(axis=1)
@@ -56,7 +56,7 @@ class Histogram:
     def centers(self) -> npt.NDArray[np.float64]:
         """Middle of each bin."""
         width = self.limit / BINS
-        return (np.arange(BINS) + 0.5) * width
+        return (np.arange(BINS, dtype=np.float64) + 0.5) * width
 
     def percentile(self, percent: float) -> float:
         """The magnitude that ``percent`` (0 to 100) of the values do not exceed, within a bin."""

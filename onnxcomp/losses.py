@@ -39,20 +39,19 @@ def add_total(model: Model) -> None:
         terms[TASK] = _add_task_loss(model)
     model.losses.setdefault(TASK, 1.0)
     model.losses = {name: model.losses[name] for name in sorted(model.losses, key=lambda n: n != TASK)}
-    total: gs.Tensor | None = None
+    total: gs.Variable | None = None
     for name, weight in model.losses.items():
         share = add_node(
             graph, "Mul", f"loss/total/{name}", [terms[name], scalar(f"loss/total/{name}.weight", weight)]
         )
         total = share if total is None else add_node(graph, "Add", f"loss/total/+{name}", [total, share])
     assert total is not None
-    loss = gs.Variable(LOSS, np.float32, ())
-    graph.nodes.append(gs.Node("Identity", "loss/total", inputs=[total], outputs=[loss]))
+    total.name, total.shape = LOSS, ()
     logits = model.logits
     outputs = [terms[name] for name in model.losses]
     for output in outputs:
         output.shape, output.dtype = (), np.float32
-    graph.outputs = [logits, loss, *outputs]
+    graph.outputs = [logits, total, *outputs]
     graph.toposort()
     model.form = Form.COMPRESSION
 

@@ -1,4 +1,4 @@
-"""A recipe: passes with their options, as text, as ``--set`` overrides and as YAML.
+"""A recipe: passes with their options, as text and ``--set`` overrides (YAML: :mod:`onnxcomp.recipe_file`).
 
 Text: ``prune{sparsity=0.9 exclude=["features.conv0*"]},qat,distill{alpha=0.5}``. Values are JSON;
 ``parse(str(recipe)) == recipe``.
@@ -11,11 +11,9 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from onnxcomp import passes
 from onnxcomp.errors import RecipeError
@@ -54,7 +52,7 @@ class Recipe:
                 if earlier.name == step.name:
                     raise RecipeError(
                         f"the pass {step.name} is applied twice",
-                        fix=f"leave the second {step.name} out; its options change with --set {step.name}.NAME=VALUE",
+                        fix=f"leave the second {step.name} out",
                     )
                 if earlier.name not in step.follows:
                     raise RecipeError(
@@ -182,7 +180,9 @@ def with_settings(recipe: Recipe, settings: Iterable[str]) -> Recipe:
     for name in changes:
         if recipe.find(name) is None:
             passes.find(name)  # an unknown name gets its own message
-            raise RecipeError(f"the recipe has no pass {name}", where="--set", fix=f"add {name} to the recipe")
+            raise RecipeError(
+                f"the recipe has no pass {name}", where="--set", fix=f"add {name} to the recipe"
+            )
     return Recipe(tuple(_changed(step, changes.get(step.name, {})) for step in recipe.passes))
 
 
@@ -190,50 +190,3 @@ def _changed(step: Pass, options: Mapping[str, Any]) -> Pass:
     current = {field.name: getattr(step, field.name) for field in fields(step)}  # type: ignore[arg-type]
     build(step.name, options)  # names the option as the user wrote it
     return build(step.name, {**current, **options})
-
-
-class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    passes: list[str | dict[str, dict[str, Any] | None]]
-
-
-def load_yaml(path: Path) -> Recipe:
-    """Read a recipe file: ``passes: [prune: {sparsity: 0.9}, qat]``.
-
-    Raises:
-        RecipeError: unreadable, an unknown key, or as for :func:`parse`.
-    """
-    where = str(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = str(error).splitlines()[0]
-        raise RecipeError(f"cannot be read: {reason}", where=where, fix="check the file") from error
-    try:
-        file = _File.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise RecipeError(
-            f"{key}: {first['msg']}", where=where, fix="the file holds one key, passes: a list of passes"
-        ) from error
-    steps = []
-    for entry in file.passes:
-        table = {entry: None} if isinstance(entry, str) else entry
-        steps += [build(name, options or {}) for name, options in table.items()]
-    if not steps:
-        raise RecipeError("no pass is named", where=where, fix="for example passes: [prune, qat]")
-    return Recipe(tuple(steps))
-
-
-def to_yaml(recipe: Recipe) -> str:
-    """Write a recipe as the YAML that :func:`load_yaml` reads, every option spelled out."""
-    entries = [
-        {step.name: {f.name: _plain(getattr(step, f.name)) for f in fields(step)}}  # type: ignore[arg-type]
-        for step in recipe.passes
-    ]
-    return yaml.safe_dump({"passes": entries}, sort_keys=False)
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 from onnxcomp.errors import PassError
-from onnxcomp.model import Model
 from onnxcomp.histogram import Histogram
+from onnxcomp.model import Model
 
 
 class Calibration(Protocol):

@@ -71,7 +71,7 @@ def _add_teacher(model: Model, original: Model) -> dict[str, gs.Tensor]:
     """Copy ``original`` under ``teacher/``; returns the copies by their original names."""
     teacher = original.copy()
     image = teacher.image
-    tensors = teacher.graph.tensors()
+    tensors: dict[str, gs.Tensor] = teacher.graph.tensors()
     for tensor in tensors.values():
         if tensor is not image:
             tensor.name = TEACHER_PREFIX + tensor.name

@@ -21,10 +21,18 @@ def soft_targets(graph: gs.Graph, student: gs.Tensor, teacher: gs.Tensor, temper
     name = SOFT_TARGETS
     inverse = scalar(f"{name}/inverse_temperature", 1 / temperature)
     student_log = add_node(
-        graph, "LogSoftmax", f"{name}/student", [_scale(graph, f"{name}/student_logits", student, inverse)], axis=-1
+        graph,
+        "LogSoftmax",
+        f"{name}/student",
+        [_scale(graph, f"{name}/student_logits", student, inverse)],
+        axis=-1,
     )
     teacher_log = add_node(
-        graph, "LogSoftmax", f"{name}/teacher", [_scale(graph, f"{name}/teacher_logits", teacher, inverse)], axis=-1
+        graph,
+        "LogSoftmax",
+        f"{name}/teacher",
+        [_scale(graph, f"{name}/teacher_logits", teacher, inverse)],
+        axis=-1,
     )
     probability = add_node(graph, "Exp", f"{name}/probability", [teacher_log])
     difference = add_node(graph, "Sub", f"{name}/difference", [teacher_log, student_log])
@@ -35,9 +43,7 @@ def soft_targets(graph: gs.Graph, student: gs.Tensor, teacher: gs.Tensor, temper
     return _scale(graph, name, mean, scalar(f"{name}/square", temperature**2))
 
 
-def boundary(
-    graph: gs.Graph, pairs: list[tuple[gs.Tensor, gs.Tensor]], margin: float
-) -> gs.Variable:
+def boundary(graph: gs.Graph, pairs: list[tuple[gs.Tensor, gs.Tensor]], margin: float) -> gs.Variable:
     """Activation-boundary loss of (student, teacher) pre-activations, mean over elements and pairs.
 
     Heo et al. 2019, arXiv 1811.03233, eq. 4:

@@ -1,0 +1,101 @@
+"""Options that several commands share, and how they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from onnxcomp import recipe as recipes
+from onnxcomp import recipe_file as recipe_files
+from onnxcomp.errors import RecipeError
+from onnxcomp.model import Model
+from onnxcomp.recipe import Recipe
+
+if TYPE_CHECKING:
+    from onnxcomp.calibration import ImageCalibration
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+output = click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="File to write.")
+recipe = click.option(
+    "--recipe", "recipe_file", type=click.Path(path_type=Path), help="Passes from a YAML file."
+)
+settings = click.option(
+    "--set", "settings", multiple=True, metavar="PASS.OPTION=VALUE", help="Override an option."
+)
+calibration_images = click.option(
+    "--calibration-images",
+    type=click.IntRange(min=1),
+    default=512,
+    show_default=True,
+    help="For the scales of qat.",
+)
+preprocess = click.option(
+    "--preprocess",
+    metavar="NAME|MEAN/STD",
+    help="cifar10, imagenet or 'm,m,m/s,s,s' in 0..255, where the file does not say.",
+)
+threads = click.option(
+    "--threads", type=click.IntRange(min=1), default=None, help="Of ONNX Runtime; default: physical cores."
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+def data(*, required: bool) -> Callable[[F], F]:
+    """The option ``--data``."""
+    text = "digits, cifar10, a CIFAR-10 archive, an image folder or its zip, or an .npz."
+    return click.option("--data", required=required, metavar="DATA", help=text)
+
+
+def passes_and_model(operands: tuple[str, ...], recipe_file: Path | None) -> tuple[str | None, Path]:
+    """Split ``[PASSES] MODEL``.
+
+    Raises:
+        click.UsageError: too many or too few operands.
+    """
+    wanted = 1 if recipe_file else 2
+    if len(operands) != wanted:
+        shape = "MODEL (the recipe file names the passes)" if recipe_file else "PASSES MODEL"
+        raise click.UsageError(f"{shape} is expected, for example: prune,qat,distill m.onnx")
+    return (None if recipe_file else operands[0]), Path(operands[-1])
+
+
+def read_recipe(text: str | None, recipe_file: Path | None, changes: tuple[str, ...]) -> Recipe:
+    """The recipe from text or file, with ``--set`` applied, in a legal order.
+
+    Raises:
+        RecipeError: as the readers of recipes.
+    """
+    if text is None:
+        if recipe_file is None:
+            raise RecipeError("no pass is named", fix="for example: prune,qat,distill")
+        read = recipe_files.load(recipe_file)
+    else:
+        read = recipes.parse(text)
+    read = recipes.with_settings(read, changes)
+    read.check_order()
+    return read
+
+
+def set_preprocessing(model: Model, text: str | None) -> None:
+    """Let ``--preprocess`` fill in what the file does not say, or replace it."""
+    if text is not None:
+        from onnxcomp.preprocess import parse_preprocessing
+
+        model.preprocessing = parse_preprocessing(text)
+
+
+def open_calibration(model: Model, spec: str, images: int, thread_count: int | None) -> ImageCalibration:
+    """Open the data set, fit the model's metadata to it, and calibrate on its training images."""
+    from onnxcomp import calibration, runtime
+    from onnxcomp.data import open_data
+    from onnxcomp.preprocess import ensure_preprocessing
+
+    data_set = open_data(spec)
+    ensure_preprocessing(model, data_set)
+    return calibration.from_data(
+        model, data_set, images=images, threads=thread_count or runtime.default_threads()
+    )

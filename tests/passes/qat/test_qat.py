@@ -1,0 +1,78 @@
+"""Where Q/DQ stands and that it means what the specification says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from onnxcomp import graphs, pipeline
+from onnxcomp import model as models
+from onnxcomp import recipe as recipes
+from tests import run, zoo
+
+
+def quantized(network: str, recipe: str = "qat") -> models.Model:
+    return pipeline.apply(
+        models.from_proto(zoo.ALL[network]()), recipes.parse(recipe), calibration=run.Observed()
+    )
+
+
+@pytest.mark.parametrize("network", zoo.ALL)
+def test_rules_of_the_tensorrt_parser(network: str) -> None:
+    model = quantized(network)
+    pairs = list(graphs.quantizers(model.graph))
+    assert pairs
+    for pair in pairs:
+        for node in (pair.quantize, pair.dequantize):
+            assert len(node.inputs) == 3
+            scale, zero_point = node.inputs[1].values, node.inputs[2].values
+            assert scale.dtype == np.float32
+            assert (scale > 0).all()
+            assert zero_point.dtype == np.int8
+            assert zero_point.shape == scale.shape
+            assert not zero_point.any()
+        assert len(pair.quantize.outputs[0].outputs) == 1
+        assert pair.per_channel == (pair.weight is not None)
+        if pair.weight is not None:
+            assert pair.quantize.attrs["axis"] == pair.dequantize.attrs["axis"]
+            assert len(pair.scale.values) == pair.weight.shape[pair.axis]
+    for weight in graphs.weights(model.graph):
+        node = weight.node
+        assert node.inputs[0].inputs[0].op == "DequantizeLinear"
+        assert node.inputs[1].inputs[0].op == "DequantizeLinear"
+        assert all(not tensor.inputs for tensor in node.inputs[2:]), "a bias is never quantised"
+
+
+def test_a_tensor_with_several_readers_is_quantised_once() -> None:
+    model = quantized("resnet")
+    sources = [pair.source.name for pair in graphs.quantizers(model.graph)]
+    assert len(sources) == len(set(sources))
+    shared = [p for p in graphs.quantizers(model.graph) if len(p.dequantize.outputs[0].outputs) == 2]
+    assert shared, "the ResNet's downsampling block reads one tensor twice"
+
+
+def test_excluded_layers_stay_float() -> None:
+    model = quantized("resnet", 'qat{exclude=["onnx::Conv_123","fc*"]}')
+    float_layers = [w.name for w in graphs.weights(model.graph) if w.node.inputs[1].name == w.name]
+    assert sorted(float_layers) == ["fc.weight", "onnx::Conv_123"]
+
+
+def test_weights_behind_masks_are_scaled_by_what_is_left() -> None:
+    first = pipeline.apply(models.from_proto(zoo.resnet()), recipes.parse("prune"))
+    for mask in graphs.masks(first.graph).values():
+        mask.values = (np.arange(mask.values.size) % 2).reshape(mask.shape).astype(np.float32)
+    second = pipeline.apply(first, recipes.parse("qat"), calibration=run.Observed())
+    masks = graphs.masks(second.graph)
+    for pair in graphs.quantizers(second.graph):
+        if pair.weight is not None and pair.weight.name in masks:
+            left = np.abs(pair.weight.values * masks[pair.weight.name].values)
+            axes = tuple(i for i in range(left.ndim) if i != pair.axis)
+            np.testing.assert_allclose(pair.scale.values, left.max(axis=axes) / 127, rtol=1e-6)
+
+
+def test_int8_answers_stay_close() -> None:
+    model = models.from_proto(zoo.densenet())
+    images = run.images(model, 16, seed=1)
+    before, after = run.logits(model, images), run.logits(quantized("densenet"), images)
+    # SQNR above 25 dB: 8 bits over a dozen layers of random weights (peers measure 18 to 35 dB).
+    assert 10 * np.log10((before**2).sum() / ((before - after) ** 2).sum()) > 25

@@ -1,0 +1,48 @@
+"""Scales of symmetric INT8."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from onnxcomp.histogram import Histogram
+from onnxcomp.passes.qat.scales import activation_scale, weight_scale
+
+weights = hnp.arrays(
+    np.float32, hnp.array_shapes(min_dims=2, max_dims=4, max_side=5), elements=st.floats(-1e3, 1e3, width=32)
+)
+
+
+@given(values=weights, data=st.data())
+def test_no_weight_clips_and_the_error_is_half_a_step(values: np.ndarray, data: st.DataObject) -> None:
+    axis = data.draw(st.integers(0, values.ndim - 1))
+    scale = weight_scale(values, axis)
+    assert scale.dtype == np.float32
+    assert scale.shape == (values.shape[axis],)
+    assert (scale > 0).all()
+    shape = [1] * values.ndim
+    shape[axis] = -1
+    wide = scale.reshape(shape)
+    quantized = np.rint(values / wide)
+    assert np.abs(quantized).max() <= 127
+    # Half a step, and float32 rounding of w / s near 127 levels.
+    assert (np.abs(quantized * wide - values) <= 0.5001 * wide).all()
+
+
+def test_a_channel_of_zeros_has_scale_one() -> None:
+    values = np.zeros((2, 3), np.float32)
+    values[1] = 127
+    np.testing.assert_array_equal(weight_scale(values, 0), [1, 1])
+
+
+@pytest.mark.parametrize("method", ["max", "percentile", "mse"])
+def test_activation_scales_are_ordered_and_positive(method: str) -> None:
+    histogram = Histogram()
+    histogram.add(np.random.default_rng(0).standard_normal(10_000).astype(np.float32))
+    largest = activation_scale(histogram, "max", 99.0)
+    assert largest == histogram.largest / 127
+    assert 0 < activation_scale(histogram, method, 99.0) <= largest  # type: ignore[arg-type]
+    assert activation_scale(Histogram(), method, 99.0) == 1.0  # type: ignore[arg-type]

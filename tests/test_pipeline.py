@@ -1,0 +1,153 @@
+"""The compression form: standard ONNX that answers as before, for every network and combination."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+
+from onnxcomp import graphs, pipeline
+from onnxcomp import model as models
+from onnxcomp import recipe as recipes
+from onnxcomp.errors import PassError, RecipeError
+from onnxcomp.model import Form, Role
+from tests import run, zoo
+
+COMBINATIONS = ["prune", "qat", "distill", "prune,qat", "prune,distill", "qat,distill", "prune,qat,distill"]
+SMALL = "prune{keep_first=false keep_last=false}"  # the MLP has a first and a last layer, no more
+
+
+def compress(network: str, passes: str, **options: object) -> tuple[models.Model, models.Model]:
+    model = models.from_proto(zoo.ALL[network](**options))
+    recipe = recipes.parse(passes.replace("prune", SMALL))
+    return model, pipeline.apply(model, recipe, calibration=run.Observed())
+
+
+@pytest.mark.parametrize("network", zoo.ALL)
+@pytest.mark.parametrize("passes", COMBINATIONS)
+def test_every_combination_on_every_network(network: str, passes: str) -> None:
+    model, compressed = compress(network, passes)
+    proto = models.to_proto(compressed)
+    onnx.checker.check_model(proto, full_check=True)
+    assert proto.ir_version == models.IR_VERSION
+    assert compressed.form is Form.COMPRESSION
+    assert {node.domain for node in proto.graph.node} == {""}
+
+    images = run.images(model)
+    before = run.logits(model, images)
+    after = run.outputs(compressed, images)
+    assert list(after)[:3] == ["output", "loss", "loss/task"]
+    if "qat" not in passes:
+        np.testing.assert_allclose(after["output"], before, atol=1e-5)
+    total = sum(weight * after[name] for name, weight in compressed.losses.items())
+    np.testing.assert_allclose(after["loss"], total, rtol=1e-6)
+    assert set(compressed.losses) == set(after) - {"output", "loss"}
+
+
+@pytest.mark.parametrize("network", zoo.ALL)
+def test_without_masks_and_qdq_it_is_the_original(network: str) -> None:
+    model, compressed = compress(network, "prune,qat,distill")
+    images = run.images(model)
+    restored = pipeline.original_of(compressed)
+    np.testing.assert_allclose(run.logits(restored, images), run.logits(model, images), atol=1e-5)
+    assert [n.op for n in restored.graph.nodes] == [n.op for n in model.graph.nodes]
+
+
+@pytest.mark.parametrize("opset", range(13, 22))
+@pytest.mark.parametrize("batch", ["N", 2])
+def test_exporters_files_of_every_opset(opset: int, batch: str | int) -> None:
+    model, compressed = compress("resnet", "prune,qat,distill", opset=opset, batch=batch)
+    assert compressed.graph.opset == opset
+    images = run.images(model)
+    images_per_loss = run.outputs(compressed, images)
+    assert np.isfinite(images_per_loss["loss"])
+    # int8 rounding of random weights: the answers stay close, measured 0.05 to 0.3 of the deviation.
+    before = run.logits(model, images)
+    assert np.abs(images_per_loss["output"] - before).mean() < 0.5 * before.std()
+
+
+def test_the_argument_is_left_as_it_is() -> None:
+    model = models.from_proto(zoo.densenet())
+    before = models.to_proto(model).SerializeToString(deterministic=True)
+    pipeline.apply(model, recipes.parse("prune,qat,distill"), calibration=run.Observed())
+    assert models.to_proto(model).SerializeToString(deterministic=True) == before
+
+
+def test_roles_cover_all_that_training_touches() -> None:
+    _, compressed = compress("densenet", "prune,qat,distill")
+    constants = compressed.constants()
+    by_role = {role: [n for n, r in compressed.roles.items() if r is role] for role in Role}
+    assert "features.conv0.weight" in by_role[Role.TRAINABLE]
+    assert "classifier.bias" in by_role[Role.TRAINABLE]
+    assert "features.norm5.weight" in by_role[Role.TRAINABLE]
+    assert "features.norm5.running_var" in by_role[Role.STATISTIC]
+    assert all(name.endswith(".mask") for name in by_role[Role.MASK])
+    assert all(name.startswith("teacher/") for name in by_role[Role.TEACHER])
+    left = {name for name in constants if name not in compressed.roles}
+    assert all(name.startswith("loss/") or name.endswith(".zero_point") for name in left), left
+
+
+def test_passes_in_two_goes_equal_one() -> None:
+    model, at_once = compress("densenet", "prune,qat,distill")
+    first = pipeline.apply(model, recipes.parse(SMALL))
+    second = pipeline.apply(first, recipes.parse("qat"), calibration=run.Observed())
+    third = pipeline.apply(second, recipes.parse("distill"))
+    assert third.recipe == at_once.recipe
+    images = run.images(model)
+    for name, value in run.outputs(at_once, images).items():
+        np.testing.assert_array_equal(run.outputs(third, images)[name], value)
+
+
+def test_a_saved_compression_form_is_the_same() -> None:
+    _, compressed = compress("resnet", "prune,qat,distill")
+    again = models.from_proto(models.to_proto(compressed))
+    assert (again.recipe, again.roles, again.losses) == (
+        compressed.recipe,
+        compressed.roles,
+        compressed.losses,
+    )
+    assert [n.name for n in again.graph.nodes] == [n.name for n in compressed.graph.nodes]
+
+
+def test_with_task_loss_makes_a_plain_network_trainable() -> None:
+    model = models.from_proto(zoo.mlp())
+    trainable = pipeline.with_task_loss(model)
+    images = run.images(model)
+    after = run.outputs(trainable, images)
+    logits = after["output"].astype(np.float64)
+    labels = np.arange(len(images)) % 10
+    log_sum = np.log(np.exp(logits).sum(1))
+    expected = np.mean(log_sum - logits[np.arange(len(images)), labels])
+    np.testing.assert_allclose(after["loss"], expected, rtol=1e-5)
+    assert pipeline.with_task_loss(trainable) is trainable
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [("prune", "prune", "applied twice"), ("qat", "prune", "prune cannot follow qat")],
+)
+def test_order_counts_what_was_applied_before(first: str, second: str, message: str) -> None:
+    _, compressed = compress("resnet", first)
+    with pytest.raises(RecipeError, match=message):
+        pipeline.apply(compressed, recipes.parse(second), calibration=run.Observed())
+
+
+def test_refusals() -> None:
+    model = models.from_proto(zoo.resnet())
+    with pytest.raises(PassError, match=r"qat: needs real images .* give --data"):
+        pipeline.apply(model, recipes.parse("qat"))
+    with pytest.raises(PassError, match="prune: there is no weight to prune"):
+        pipeline.apply(model, recipes.parse('prune{exclude=["*"]}'))
+    with pytest.raises(PassError, match=r"raise prune\.end"):
+        pipeline.apply(model, recipes.parse("prune{begin=0.9 end=0.1}"))
+    model.form = Form.DEPLOYABLE
+    with pytest.raises(PassError, match="the model is finalised"):
+        pipeline.apply(model, recipes.parse("prune"))
+
+
+def test_masks_are_seen_by_the_network() -> None:
+    model, compressed = compress("resnet", "prune")
+    images = run.images(model)
+    for mask in graphs.masks(compressed.graph).values():
+        mask.values = np.zeros_like(mask.values)
+    assert np.ptp(run.logits(compressed, images), axis=0).max() == 0  # only biases are left

@@ -1,0 +1,46 @@
+"""Recipe files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+
+from onnxcomp import recipe_file
+from onnxcomp.errors import RecipeError
+from onnxcomp.recipe import Recipe
+from tests.test_recipe import recipes_made
+
+
+@given(recipe=recipes_made)
+def test_yaml_round_trips(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("recipe") / "r.yaml"
+    path.write_text(recipe_file.dump(recipe), encoding="utf-8")
+    assert recipe_file.load(path) == recipe
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("passes: [prune]\nspeed: 3\n", "speed: Extra inputs are not permitted"),
+        ("passes: [{prune: {sparsity: 2}}]\n", "sparsity is 2"),
+        ("passes: [{prune: {velocity: 2}}]\n", "unknown option velocity"),
+        ("passes: []\n", "no pass is named"),
+        ("- prune\n", "Input should be a valid dictionary"),
+        ("passes: [prune\n", "cannot be read"),
+        ("passes: !!python/object/apply:os.system [true]\n", "cannot be read"),
+    ],
+)
+def test_bad_files_are_refused(content: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(RecipeError) as error:
+        recipe_file.load(path)
+    assert message in str(error.value)
+    assert str(path) in str(error.value) or "prune" in str(error.value)
+
+
+def test_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="cannot be read"):
+        recipe_file.load(tmp_path / "absent.yaml")
