@@ -10,6 +10,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 MICROSOFT = "com.microsoft"
+PREFIX = "training/"  # of every tensor a lowering adds, so that none meets a name of the user's
 
 
 def insert(
@@ -30,17 +31,21 @@ def variable(name: str, like: gs.Tensor | None = None, shape: Sequence[int] | No
     """A float32 tensor of the given shape, or that of ``like``."""
     if shape is None and like is not None:
         shape = like.shape
-    return gs.Variable(name, np.float32, None if shape is None else list(shape))
+    return gs.Variable(_own(name), np.float32, None if shape is None else list(shape))
 
 
 def integers(name: str, values: Sequence[int]) -> gs.Constant:
     """An int64 vector."""
-    return gs.Constant(name, np.array(values, np.int64))
+    return gs.Constant(_own(name), np.array(values, np.int64))
 
 
 def scalar(name: str, value: float) -> gs.Constant:
     """A float32 scalar."""
-    return gs.Constant(name, np.array(value, np.float32))
+    return gs.Constant(_own(name), np.array(value, np.float32))
+
+
+def _own(name: str) -> str:
+    return name if name.startswith(PREFIX) else PREFIX + name
 
 
 def take_output(node: gs.Node) -> gs.Tensor:

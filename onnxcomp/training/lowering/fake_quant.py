@@ -66,7 +66,8 @@ def _per_channel(graph: gs.Graph, pair: graphs.Quantizer, low: int) -> None:
 
 
 def _fake_quant(graph: gs.Graph, source: gs.Tensor, scale: gs.Tensor, output: gs.Tensor, low: int) -> None:
-    inside = gs.Variable(f"{output.name}.inside", np.bool_, source.shape)
+    inside = edit.variable(f"{output.name}.inside", source)
+    inside.dtype = np.bool_
     node = gs.Node(
         "FakeQuant",
         output.name,
