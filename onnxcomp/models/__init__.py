@@ -1,0 +1,131 @@
+"""Networks that onnxcomp builds itself, as plain ONNX: a name, and what loads its architecture.
+
+A loader imports its module only when the network is asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from onnxcomp.errors import ModelError
+from onnxcomp.models.base import MAX_CLASSES, MAX_INPUT_SIZE, STEMS, Architecture
+
+if TYPE_CHECKING:
+    from onnxcomp.model import Model
+
+__all__ = ["NAMES", "STEMS", "Architecture", "build", "default_input_size", "default_stem"]
+
+
+def _densenet121() -> Architecture:
+    from onnxcomp.models.densenet import DenseNet
+
+    return DenseNet(growth=32, blocks=(6, 12, 24, 16), features=64)
+
+
+def _densenet169() -> Architecture:
+    from onnxcomp.models.densenet import DenseNet
+
+    return DenseNet(growth=32, blocks=(6, 12, 32, 32), features=64)
+
+
+def _densenet201() -> Architecture:
+    from onnxcomp.models.densenet import DenseNet
+
+    return DenseNet(growth=32, blocks=(6, 12, 48, 32), features=64)
+
+
+def _densenet161() -> Architecture:
+    from onnxcomp.models.densenet import DenseNet
+
+    return DenseNet(growth=48, blocks=(6, 12, 36, 24), features=96)
+
+
+def _densenet_bc_40_12() -> Architecture:
+    from onnxcomp.models.densenet import DenseNet
+
+    # 40 layers = stem, 3 blocks of (40 - 4) / 3 = 12 convolutions in 6 bottleneck layers,
+    # 2 transitions, classifier; 2 * growth features after the stem.
+    return DenseNet(growth=12, blocks=(6, 6, 6), features=24, stem="cifar")
+
+
+NAMES: Mapping[str, Callable[[], Architecture]] = {
+    "densenet121": _densenet121,
+    "densenet169": _densenet169,
+    "densenet201": _densenet201,
+    "densenet161": _densenet161,
+    "densenet-bc-40-12": _densenet_bc_40_12,
+}
+
+
+def build(
+    name: str,
+    *,
+    num_classes: int = 1000,
+    input_size: int | None = None,
+    stem: str | None = None,
+    seed: int = 0,
+) -> Model:
+    """Build a network with random weights.
+
+    Args:
+        name: one of :data:`NAMES`.
+        num_classes: number of logits.
+        input_size: height and width of the image, in pixels; None for 224 (stem ``imagenet``) or
+            32 (stem ``cifar``).
+        stem: one of :data:`STEMS`, or None for the architecture's own.
+        seed: of the weights; the same seed gives the same weights.
+
+    Returns:
+        Model: input ``input`` (N, 3, H, W) float32 with N free, output ``logits`` (N, classes), opset 17.
+
+    Raises:
+        ModelError: an unknown name or stem, or a size or count out of range.
+    """
+    stem = stem or default_stem(name)
+    _check_choice("stem", stem, STEMS)
+    input_size = default_input_size(stem) if input_size is None else input_size
+    _check_range("the number of classes", num_classes, 1, MAX_CLASSES)
+    architecture = NAMES[name]()
+    smallest = architecture.smallest_input(stem)
+    if input_size < smallest:
+        raise ModelError(
+            f"an input of {input_size}x{input_size} is too small for its poolings (stem {stem})",
+            where=name,
+            fix=f"use an input size of at least {smallest}",
+        )
+    _check_range("the input size", input_size, smallest, MAX_INPUT_SIZE)
+    _check_range("the seed", seed, 0, 2**63 - 1)
+    from onnxcomp.model import from_proto
+
+    proto = architecture.proto(name, num_classes=num_classes, input_size=input_size, stem=stem, seed=seed)
+    return from_proto(proto, where=name)
+
+
+def default_stem(name: str) -> str:
+    """The stem that the network ``name`` is known with.
+
+    Raises:
+        ModelError: no such network.
+    """
+    _check_choice("network", name, tuple(NAMES))
+    return NAMES[name]().stem
+
+
+def default_input_size(stem: str) -> int:
+    """Pixels per side of the images that a stem was made for."""
+    return 224 if stem == "imagenet" else 32
+
+
+def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
+    if value in choices:
+        return
+    nearest = difflib.get_close_matches(value, choices, n=1)
+    hint = f"did you mean {nearest[0]}?" if nearest else f"choose from {', '.join(choices)}"
+    raise ModelError(f"there is no {what} {value!r}", fix=hint)
+
+
+def _check_range(what: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise ModelError(f"{what} is {value}", fix=f"choose from {low} to {high}")

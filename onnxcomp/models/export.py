@@ -1,0 +1,124 @@
+"""Write a network of :data:`onnxcomp.models.NAMES` as a file, with everything that travels with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from onnxcomp import files, models
+from onnxcomp.errors import ModelError
+from onnxcomp.model import Model, Preprocessing, save
+from onnxcomp.models.weights import load_weights
+from onnxcomp.preprocess import PREPROCESSING, parse_classes, parse_preprocessing
+
+STATISTICS = (".running_mean", ".running_var")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What was written.
+
+    Attributes:
+        name: the network's.
+        output: the file.
+        stem: ``imagenet`` or ``cifar``.
+        num_classes: number of logits.
+        input_size: height and width of the image, in pixels.
+        parameters: trained numbers; running statistics are not counted.
+        bytes: size of the file.
+        weights: the file that the weights come from, or None for random ones.
+        seed: of the random weights, or None.
+        preprocessing: how an image becomes the input.
+        classes: class names; empty where none were given.
+    """
+
+    name: str
+    output: str
+    stem: str
+    num_classes: int
+    input_size: int
+    parameters: int
+    bytes: int
+    weights: str | None
+    seed: int | None
+    preprocessing: Preprocessing
+    classes: tuple[str, ...]
+
+
+def export(
+    name: str,
+    output: Path,
+    *,
+    num_classes: int | None = None,
+    input_size: int | None = None,
+    stem: str | None = None,
+    weights: Path | None = None,
+    seed: int = 0,
+    preprocess: str | None = None,
+    classes: str | None = None,
+) -> Summary:
+    """Build a network and write it to ``output``.
+
+    Args:
+        name, input_size, stem, seed: as for :func:`onnxcomp.models.build`.
+        num_classes: None for as many as there are ``classes``, or 1000.
+        weights: as for :func:`onnxcomp.models.weights.load_weights`; None for random ones.
+        preprocess: as for :func:`onnxcomp.preprocess.parse_preprocessing`; None for the one of the
+            data set that the stem was made for.
+        classes: as for :func:`onnxcomp.preprocess.parse_classes`; None for no names.
+
+    Raises:
+        ModelError: an argument out of range, or weights of another network.
+        OnnxcompError: ``output`` cannot be written.
+    """
+    files.check_writable(output)
+    if weights is not None and weights.resolve() == output.resolve():
+        raise ModelError("would overwrite the weights", where=str(output), fix="choose another output")
+    stem = stem or models.default_stem(name)
+    class_names = parse_classes(classes) if classes is not None else ()
+    num_classes = num_classes if num_classes is not None else len(class_names) or 1000
+    if class_names and len(class_names) != num_classes:
+        raise ModelError(
+            f"{len(class_names)} class names for {num_classes} classes", fix="give one name for each class"
+        )
+    preprocessing = parse_preprocessing(preprocess) if preprocess else _made_for(stem)
+    model = models.build(name, num_classes=num_classes, input_size=input_size, stem=stem, seed=seed)
+    channels, height, _ = model.image_shape
+    if len(preprocessing.mean) != channels:
+        raise ModelError(
+            f"the preprocessing has {len(preprocessing.mean)} channels, the network {channels}",
+            fix="give a mean and a deviation for each channel",
+        )
+    if weights is not None:
+        load_weights(model, weights)
+    model.preprocessing = preprocessing
+    model.classes = class_names
+    save(model, output)
+    return Summary(
+        name=name,
+        output=str(output),
+        stem=stem,
+        num_classes=num_classes,
+        input_size=height,
+        parameters=count_parameters(model),
+        bytes=output.stat().st_size,
+        weights=None if weights is None else str(weights),
+        seed=seed if weights is None else None,
+        preprocessing=preprocessing,
+        classes=class_names,
+    )
+
+
+def count_parameters(model: Model) -> int:
+    """Numbers that training changes: weights and biases, BatchNormalization's scale and bias."""
+    return sum(
+        int(np.prod(constant.shape))
+        for name, constant in model.constants().items()
+        if not name.endswith(STATISTICS)
+    )
+
+
+def _made_for(stem: str) -> Preprocessing:
+    return PREPROCESSING["cifar10" if stem == "cifar" else "imagenet"]
