@@ -41,6 +41,16 @@ preprocess = click.option(
 threads = click.option(
     "--threads", type=click.IntRange(min=1), default=None, help="Of ONNX Runtime; default: physical cores."
 )
+limit = click.option(
+    "--limit", type=click.IntRange(min=1), help="Use that many test images, evenly spaced; default: all."
+)
+batch_size = click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="Images per run; a network's fixed batch goes before it.",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 

@@ -22,8 +22,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-NUMBER = re.compile(r"-|[-+]?[\d,.]+(e[-+]?\d+)?( ?(%|ms|s|B|KB|MB|GB|K|M|G|dB|points))?|inf|nan")
+NUMBER = re.compile(r"-|[-+]?[\d,.]+(e[-+]?\d+)?( ?(%|ms|s|B|kB|MB|GB|K|M|G|dB|points))?|inf|nan")
 MIN_NAME_WIDTH = 24
+PLAIN_SECONDS = 30.0
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -113,7 +114,7 @@ def _numeric(column: Sequence[str]) -> bool:
 def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show how far a long step is, on stderr; yields ``advance(count)``.
 
-    On a terminal it is a bar that disappears when done; elsewhere one line when the step ends.
+    On a terminal it is a bar that disappears when done; elsewhere a line twice a minute and one at the end.
     """
     out = console(stderr=True)
     if out.is_terminal:
@@ -127,14 +128,18 @@ def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
             task = bars.add_task(description, total=total)
             yield lambda count: bars.advance(task, count)
         return
-    start, done = time.monotonic(), 0
+    start = told = time.monotonic()
+    done = 0
 
     def advance(count: int) -> None:
-        nonlocal done
+        nonlocal done, told
         done += count
+        now = time.monotonic()
+        if done >= total or now - told > PLAIN_SECONDS:
+            out.file.write(f"{description}: {done}/{total} in {now - start:.1f} s\n")
+            told = now
 
     yield advance
-    out.file.write(f"{description}: {done}/{total} in {time.monotonic() - start:.1f} s\n")
 
 
 def to_json(value: object) -> str:
