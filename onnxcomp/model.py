@@ -8,7 +8,7 @@ scale) lives in the file's ``metadata_props`` under ``onnxcomp.*``.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -117,8 +117,14 @@ class Model:
         }
 
     def copy(self) -> Model:
-        """An independent copy; constant values are shared until replaced."""
-        return from_proto(to_proto(self), canonical=True)
+        """An independent copy, but for the constants' values: replace those, never write into them."""
+        return replace(
+            self,
+            graph=self.graph.copy(),
+            roles=dict(self.roles),
+            losses=dict(self.losses),
+            properties=dict(self.properties),
+        )
 
 
 def load(path: Path | str) -> Model:

@@ -76,6 +76,8 @@ def _add_teacher(model: Model, original: Model) -> dict[str, gs.Tensor]:
         if tensor is not image:
             tensor.name = TEACHER_PREFIX + tensor.name
         if isinstance(tensor, gs.Constant):
+            # Values not yet read from the file would be written under their name in the file.
+            tensor.values = tensor.values.view()
             model.roles[tensor.name] = Role.TEACHER
     for node in teacher.graph.nodes:
         node.name = TEACHER_PREFIX + node.name
