@@ -1,0 +1,93 @@
+"""``onnxcomp train``: train a network in compression form, or fine-tune a plain one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from onnxcomp.commands import options
+
+if TYPE_CHECKING:
+    from onnxcomp.training.run_dir import RunDir
+
+
+@click.command("train")
+@click.argument("model_path", metavar="MODEL", type=click.Path(path_type=Path))
+@options.output
+@options.data(required=True)
+@click.option("--epochs", type=float, required=True, help="Passes over the training images; 0.5 is half a one.")
+@click.option(
+    "--run-dir",
+    type=click.Path(path_type=Path),
+    help="Folder for metrics and checkpoints; default: runs/ and the output's name.",
+)
+@click.option("--resume", is_flag=True, help="Continue the run in --run-dir exactly where it stopped.")
+@click.option("--batch-size", type=int, default=32, show_default=True)
+@click.option("--optimizer", type=click.Choice(["sgd", "adamw"]), default="sgd", show_default=True)
+@click.option("--lr", type=float, help="Peak learning rate; default: 0.02 for sgd, 0.001 for adamw.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Order and augmentation of the images.")
+@click.option("--augment/--no-augment", default=True, show_default=True, help="Random crops and flips.")
+@click.option("--checkpoint-every", type=int, default=200, show_default=True, help="In steps.")
+@options.preprocess
+@options.threads
+@options.as_json
+def command(
+    model_path: Path,
+    output: Path,
+    data: str,
+    run_dir: Path | None,
+    resume: bool,
+    preprocess: str | None,
+    threads: int | None,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Train MODEL on the training images of DATA.
+
+    MODEL is what `onnxcomp apply` wrote, or a plain network, which is fine-tuned on the labels
+    alone. The result has the same form. A run that was stopped continues with --resume and ends
+    with the same weights as one that was not.
+
+    \b
+    Example:
+      onnxcomp train c.onnx -o t.onnx --data cifar10 --epochs 5 --run-dir runs/a
+    """
+    from onnxcomp import files, runtime
+    from onnxcomp import model as models
+    from onnxcomp.data import open_data
+    from onnxcomp.report.console import console, to_json
+    from onnxcomp.training.config import TrainConfig
+    from onnxcomp.training.loop import train
+    from onnxcomp.training.progress import ConsoleProgress
+    from onnxcomp.training.run_dir import RunDir
+
+    config = TrainConfig(threads=threads or runtime.default_threads(), **settings)
+    files.check_writable(output)
+    run_dir = run_dir or Path("runs") / output.stem
+    model = models.load(model_path)
+    options.set_preprocessing(model, preprocess)
+    with ConsoleProgress(console(stderr=True)) as progress:
+        trained = train(model, open_data(data), config, run_dir, resume=resume, progress=progress)
+    models.save(trained, output)
+    result = _result(RunDir(run_dir, resume=True), output)
+    if as_json:
+        click.echo(to_json(result))
+    else:
+        click.echo(f"test accuracy {result['test_accuracy']:.2f} %, metrics in {run_dir}, wrote {output}")
+
+
+def _result(run: RunDir, output: Path) -> dict[str, Any]:
+    """The last line of each kind of metrics."""
+    records = run.records()
+    last = next(record for record in reversed(records) if "event" not in record)
+    epochs = [record for record in records if record.get("event") == "epoch"]
+    return {
+        "output": str(output),
+        "run_dir": str(run.path),
+        "steps": last["step"],
+        "test_accuracy": epochs[-1]["test_accuracy"],
+        "sparsity": last["sparsity"],
+        "epochs": [{key: record[key] for key in ("epoch", "step", "test_accuracy")} for record in epochs],
+    }
