@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from onnxcomp.calibration import ImageCalibration
 from onnxcomp.model import Model, Role, from_proto
 from onnxcomp.training.engine import Engine
 from tests import zoo
+from tests.builder import Builder, conv, head
 from tests.float64 import Float64
 
 BATCH, SIZE, CLASSES = 4, 8, 10
@@ -66,15 +68,57 @@ def worst_gradient_error(engine: Engine, model: Model, directions: int = 3) -> d
     errors = {}
     for name, gradient in engine.gradients.items():
         norm = max(float(np.linalg.norm(gradient)), 1e-6)
-        worst = 0.0
-        for _ in range(directions):
-            direction = rng.standard_normal(gradient.shape)
-            step = 1e-7
-            ends = [
-                reference({**parameters, name: parameters[name] + sign * step * direction}, ["loss"])[0]
-                for sign in (1, -1)
-            ]
-            expected = (ends[0] - ends[1]) / (2 * step)
-            worst = max(worst, abs(float((gradient * direction).sum()) - expected) / norm)
-        errors[name] = worst
+
+        def at(values: np.ndarray, name: str = name) -> float:
+            return float(reference({**parameters, name: values}, ["loss"])[0])
+
+        found = [_slope(at, parameters[name], float(loss), 3e-5 * norm, rng) for _ in range(directions)]
+        errors[name] = max(abs(float((gradient * v).sum()) - slope) / norm for v, slope in found)
     return errors
+
+
+def _slope(
+    at: Callable[[np.ndarray], float], start: np.ndarray, loss: float, slack: float, rng: np.random.Generator
+) -> tuple[np.ndarray, float]:
+    """A random direction and the derivative along it.
+
+    A direction on which a Relu or MaxPool switches within the step has different slopes on its two
+    sides and is drawn again.
+    """
+    step = 3e-8
+    for _ in range(20):
+        direction = rng.standard_normal(start.shape)
+        ahead, behind = at(start + step * direction), at(start - step * direction)
+        if abs((ahead - loss) - (loss - behind)) / step <= slack + 2e-7:
+            return direction, (ahead - behind) / (2 * step)
+    raise AssertionError("no direction without a kink")
+
+
+def residual(opset: int = 17) -> Any:
+    """Folded BatchNormalization: strided stem, MaxPool, a block with a strided shortcut, Sum, Gemm."""
+    net = Builder(3)
+    x = net.node("Relu", [conv(net, "input", "stem", 3, 8, stride=2, bias=True)], "stem.out")
+    x = net.node("MaxPool", [x], "pool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    y = net.node("Relu", [conv(net, x, "a", 8, 12, stride=2, bias=True)], "a.out")
+    y = conv(net, y, "b", 12, 12, bias=True)
+    x = conv(net, x, "shortcut", 8, 12, kernel=1, stride=2, bias=True)
+    x = net.node("Relu", [net.node("Add", [x, y], "join")], "join.out")
+    return net.model(head(net, x, "fc", 12, CLASSES), opset, ("N", 3, 16, 16), CLASSES)
+
+
+def around(op: str, extra: tuple[str, ...] = (), width: int = 6, opset: int = 17, **attributes: Any) -> Any:
+    """Conv, the node under test, Conv, pooled and classified; ``extra`` are more inputs of the node.
+
+    In ``extra``, ``+`` stands for a second branch and anything else for a number.
+    """
+    net = Builder(4)
+    x = conv(net, "input", "first", 3, width, bias=True)
+    inputs = [x]
+    for index, word in enumerate(extra):
+        if word == "+":
+            inputs.append(conv(net, "input", f"branch{index}", 3, width, bias=True))
+        else:
+            inputs.append(net.constant(f"number{index}", np.array(float(word), np.float32)))
+    x = net.node(op, inputs, "tested.out", "tested", **attributes)
+    x = conv(net, x, "second", width, 8, bias=True)
+    return net.model(head(net, x, "fc", 8, CLASSES), opset, ("N", 3, SIZE, SIZE), CLASSES)

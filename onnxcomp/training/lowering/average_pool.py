@@ -39,5 +39,5 @@ def lower_average_pool(graph: gs.Graph) -> int:
         edit.insert(graph, "Reshape", [source, target], windows)
         edit.reduce_mean(graph, windows, output, axes=(3, 5), keepdims=False)
     if nodes:
-        graph.cleanup().toposort()
+        edit.settle(graph)
     return len(nodes)

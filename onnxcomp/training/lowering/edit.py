@@ -56,6 +56,12 @@ def take_output(node: gs.Node) -> gs.Tensor:
     return output
 
 
+def settle(graph: gs.Graph) -> None:
+    """Drop the dead nodes and sort the rest; graphsurgeon's own cleanup takes quadratic time."""
+    graph.nodes = [node for node in graph.nodes if node.outputs]
+    graph.toposort()
+
+
 def reduce_mean(
     graph: gs.Graph, tensor: gs.Tensor, output: gs.Tensor, axes: Sequence[int], keepdims: bool
 ) -> gs.Tensor:

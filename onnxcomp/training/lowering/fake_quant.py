@@ -33,7 +33,7 @@ def lower_fake_quant(graph: gs.Graph, weights: set[str]) -> int:
             _per_tensor(graph, pair, low)
     if pairs:
         edit.use_microsoft(graph)
-        graph.cleanup().toposort()
+        edit.settle(graph)
     return len(pairs)
 
 

@@ -20,7 +20,7 @@ def lower_simple_ops(graph: gs.Graph) -> int:
     for node in nodes:
         rules[node.op](graph, node)
     if nodes:
-        graph.cleanup().toposort()
+        edit.settle(graph)
     return len(nodes)
 
 

@@ -1,0 +1,120 @@
+"""Gradients of the whole compression loss against float64 central differences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from onnxcomp.errors import TrainingError
+from onnxcomp.model import LOSS, Model, Role
+from onnxcomp.training.engine import build
+from onnxcomp.training.gradients import differentiate, register_gradients
+from onnxcomp.training.lowering import lower
+from tests.training import networks
+
+TOLERANCE = 1e-4  # relative, per tensor; measured: at most 2e-5
+
+
+def assert_gradients(model: Model) -> None:
+    engine = build(model, batch_size=networks.BATCH, threads=1)
+    networks.disturb(engine, model)
+    errors = networks.worst_gradient_error(engine, model)
+    assert set(errors) == {n for n, role in model.roles.items() if role is Role.TRAINABLE}
+    worst = max(errors, key=errors.__getitem__)
+    assert errors[worst] <= TOLERANCE, worst
+
+
+@pytest.mark.parametrize("passes", ["", "prune", "qat", "distill", "prune,qat,distill"])
+@pytest.mark.parametrize("name", ["densenet", "resnet"])
+def test_every_combination(name: str, passes: str) -> None:
+    assert_gradients(networks.zoo_compression(name, passes))
+
+
+def test_depthwise_and_clip() -> None:
+    assert_gradients(networks.zoo_compression("mobilenet", "prune,qat,distill"))
+
+
+def test_gemm_and_matmul() -> None:
+    assert_gradients(networks.zoo_compression("mlp", "qat,distill"))
+
+
+@pytest.mark.parametrize("opset", [13, 18, 21])
+def test_folded_residual_with_max_pool_and_stride(opset: int) -> None:
+    assert_gradients(networks.compression(networks.residual(opset), "prune,qat,distill"))
+
+
+@pytest.mark.parametrize("opset", [13, 21])
+def test_opsets_of_densenet(opset: int) -> None:
+    assert_gradients(networks.zoo_compression("densenet", "prune,qat,distill", opset=opset))
+
+
+POOL: dict[str, Any] = {"kernel_shape": [3, 3], "strides": [2, 2]}
+NODES: dict[str, dict[str, Any]] = {
+    "average pool, padding counted": {"op": "AveragePool", "pads": [1] * 4, "count_include_pad": 1, **POOL},
+    "average pool, padding not counted": {"op": "AveragePool", "pads": [1] * 4, **POOL},
+    "average pool, uneven": {"op": "AveragePool", **POOL},
+    "max pool, uneven padding": {"op": "MaxPool", "pads": [0, 1, 1, 0], **POOL},
+    "max pool, dilated": {"op": "MaxPool", "kernel_shape": [2, 2], "dilations": [2, 2]},
+    "sum": {"op": "Sum", "extra": ("+", "+")},
+    "sum of one": {"op": "Sum"},
+    "mean": {"op": "Mean", "extra": ("+",)},
+    "hard sigmoid": {"op": "HardSigmoid", "alpha": 0.3, "beta": 0.4},
+    "hard swish": {"op": "HardSwish"},
+    "clip": {"op": "Clip", "extra": ("-0.5", "0.5")},
+    "transpose": {"op": "Transpose", "perm": [0, 1, 3, 2]},
+}
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_single_nodes(name: str) -> None:
+    assert_gradients(networks.compression(networks.around(**NODES[name])))
+
+
+def test_masked_weights_have_zero_gradient() -> None:
+    model = networks.zoo_compression("densenet", "prune,qat,distill")
+    engine = build(model, batch_size=networks.BATCH, threads=1)
+    networks.disturb(engine, model)
+    engine.step(*networks.batch())
+    masks = [name for name, role in model.roles.items() if role is Role.MASK]
+    assert masks
+    for name in masks:
+        gradient = engine.gradients[name.removesuffix(".mask")]
+        off = engine.parameters[name] == 0
+        assert off.any()
+        assert not gradient[off].any()
+        assert gradient[~off].any()
+
+
+def test_an_operator_without_gradient_is_refused_by_name() -> None:
+    model = networks.compression(networks.around("Ceil"))
+    with pytest.raises(TrainingError, match=r"node tested: its operator Ceil has no gradient.*; export"):
+        build(model, batch_size=2, threads=1)
+
+
+def test_an_operator_without_gradient_before_every_weight_does_no_harm() -> None:
+    net = networks.Builder(0)
+    x = net.node("Ceil", ["input"], "rounded")
+    x = networks.conv(net, x, "conv", 3, 4)
+    proto = net.model(networks.head(net, x, "fc", 4, 10), 17, ("N", 3, 8, 8), 10)
+    engine = build(networks.compression(proto), batch_size=2, threads=1)
+    assert np.isfinite(engine.step(*networks.batch(batch_size=2)).losses[LOSS])
+
+
+def test_nothing_backward_for_the_teacher() -> None:
+    model = networks.zoo_compression("densenet", "distill")
+    proto, trained = differentiate(lower(model, 2))
+    assert set(trained) == {n for n, role in model.roles.items() if role is Role.TRAINABLE}
+    backward = [n.name for n in proto.graph.node if n.name.startswith("teacher/") and "Grad" in n.name]
+    assert not backward
+    assert {i.name for i in proto.graph.initializer} >= {"teacher/features.conv0.weight"}
+
+
+def test_relu_uses_the_registered_gradient() -> None:
+    register_gradients()
+    register_gradients()
+    proto, _ = differentiate(lower(networks.zoo_compression("resnet"), 2))
+    ops = [node.op_type for node in proto.graph.node]
+    assert "ReluGrad" not in ops
+    assert ops.count("FakeQuantGrad") == ops.count("Relu") > 0
