@@ -125,5 +125,5 @@ def test_wrong_labels_and_shapes_are_refused() -> None:
 
 
 def test_a_model_without_loss_is_refused() -> None:
-    with pytest.raises(TrainingError, match="inference form and has no loss.*onnxcomp apply"):
+    with pytest.raises(TrainingError, match=r"inference form and has no loss.*onnxcomp apply"):
         build(from_proto(zoo.resnet(size=8)), batch_size=2, threads=1)
