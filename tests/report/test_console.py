@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from onnxcomp.report import console
+from onnxcomp.report.console import progress, table, to_json
+
+COLUMNS = ("layer", "op", "parameters")
+ROWS = [("/features/[bold]x/Conv", "Conv", "1,234"), ("/fc/Gemm", "Gemm", "5")]
+
+
+def terminal(monkeypatch: pytest.MonkeyPatch, width: int, **options: Any) -> io.StringIO:
+    """Make the console a terminal of ``width`` columns; its text comes into what is returned."""
+    text = io.StringIO()
+    made = Console(file=text, force_terminal=True, width=width, highlight=False, **options)
+    monkeypatch.setattr(console, "console", lambda **_: made)
+    return text
+
+
+def test_without_a_terminal_it_is_plain_text(capsys: pytest.CaptureFixture[str]) -> None:
+    table("Layers", COLUMNS, ROWS)
+    assert capsys.readouterr().out == (
+        "Layers\n"
+        "layer                   op    parameters\n"
+        "/features/[bold]x/Conv  Conv       1,234\n"
+        "/fc/Gemm                Gemm           5\n"
+    )
+
+
+def test_without_a_terminal_nothing_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    table("", ("name", "value"), [("a" * 300, "1")])
+    assert capsys.readouterr().out.splitlines()[1] == "a" * 300 + "      1"
+
+
+def test_on_a_terminal_names_are_text_not_markup(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = terminal(monkeypatch, 80)
+    table("Layers", COLUMNS, ROWS)
+    assert "/features/[bold]x/Conv" in text.getvalue()
+    assert "\x1b[" in text.getvalue()
+
+
+def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    text = terminal(monkeypatch, 80)
+    assert console.console().no_color
+    table("Layers", COLUMNS, ROWS)
+    assert "\x1b[3" not in text.getvalue().replace("\x1b[3m", "")  # italics are no colour
+
+
+@pytest.mark.parametrize(("width", "left_out"), [(60, ()), (44, ("output",)), (36, ("output", "op"))])
+def test_a_narrow_terminal_drops_columns_and_folds_names(
+    monkeypatch: pytest.MonkeyPatch, width: int, left_out: Sequence[str]
+) -> None:
+    text = terminal(monkeypatch, width, color_system=None)
+    name = "/features/denseblock1/denselayer10/conv1/Conv"
+    table(
+        "", ("layer", "op", "output", "MACs"), [(name, "Conv", "Nx16x8", "1,234")], optional=("output", "op")
+    )
+    lines = text.getvalue().splitlines()
+    heading = lines[1]
+    assert [word for word in ("op", "output") if word not in heading.split()] == sorted(left_out)
+    assert max(len(line.rstrip()) for line in lines if "Left out" not in line) <= width
+    folded = "".join(line.split()[0] for line in lines[3:] if line.strip() and "Left" not in line)
+    assert folded.startswith(name)  # all of it, over several lines
+    assert ("Left out" in text.getvalue()) is bool(left_out)
+
+
+def test_progress_without_a_terminal_is_one_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("evaluating", 10) as advance:
+        advance(4)
+        advance(6)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("evaluating: 10/10 in ")
+    assert err.count("\n") == 1
+
+
+def test_a_long_step_tells_now_and_then(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "PLAIN_SECONDS", 0.0)
+    with progress("evaluating", 10) as advance:
+        advance(4)
+    assert capsys.readouterr().err.startswith("evaluating: 4/10 in ")
+
+
+def test_progress_on_a_terminal_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = terminal(monkeypatch, 80)
+    with progress("[evaluating]", 10) as advance:
+        advance(10)
+    assert "[evaluating]" in text.getvalue()
+    assert "10/10" in text.getvalue()
+
+
+@dataclass(frozen=True)
+class Measured:
+    values: tuple[float, ...]
+    names: dict[str, object]
+
+
+def test_json_is_strict() -> None:
+    value = Measured((1.0, math.nan, math.inf), {"a": np.float32(0.5), "b": np.int64(3), "c": None, "d": "x"})
+    assert json.loads(to_json(value), parse_constant=pytest.fail) == {
+        "values": [1.0, None, None],
+        "names": {"a": 0.5, "b": 3, "c": None, "d": "x"},
+    }
