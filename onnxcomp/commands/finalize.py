@@ -1,0 +1,77 @@
+"""``onnxcomp finalize``: write the file that is deployed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from onnxcomp.commands import options
+
+if TYPE_CHECKING:
+    from onnxcomp.deploy.finalize import Report
+    from onnxcomp.deploy.targets import Target
+
+
+@click.command("finalize")
+@click.argument("model", type=click.Path(path_type=Path))
+@options.output
+@click.option("--target", required=True, metavar="NAME", help="xavier, orin or ort-cpu.")
+@options.as_json
+def command(model: Path, output: Path, target: str, as_json: bool) -> None:
+    """Write MODEL in the form that TARGET deploys.
+
+    Masks are multiplied in, BatchNormalization is folded where legal, teacher and losses go, and
+    Q/DQ and opset become what the target's runtime parses.
+
+    \b
+    Example:
+      onnxcomp finalize t.onnx -o d.onnx --target xavier
+    """
+    from onnxcomp import files
+    from onnxcomp import model as models
+    from onnxcomp.deploy.finalize import finalize_report
+    from onnxcomp.deploy.targets import get_target
+    from onnxcomp.report.console import console, to_json
+    from onnxcomp.report.size import file_size
+
+    chosen = get_target(target)
+    files.check_writable(output)
+    result, report = finalize_report(models.load(model), chosen)
+    models.save(result, output)
+    before, after = file_size(model), file_size(output)
+    if as_json:
+        sizes = {"size_before": before, "size_after": after}
+        click.echo(to_json({"output": str(output), "report": report, **sizes}))
+        return
+    for line in _lines(report, chosen):
+        console().print(line, markup=False, soft_wrap=True)
+    sizes_text = f"{before.raw:,} -> {after.raw:,} bytes, deflated {before.deflated:,} -> {after.deflated:,}"
+    console().print(f"wrote {output}: {sizes_text}", markup=False, soft_wrap=True)
+
+
+def _lines(report: Report, target: Target) -> list[str]:
+    folded, kept = report.folds.folded, report.folds.kept
+    lines = [f"for {target.name}: {target.description}"]
+    if report.nodes_removed:
+        lines.append(f"removed {report.nodes_removed} nodes of teacher and losses")
+    if report.masks:
+        lines.append(f"multiplied {report.masks} masks in: {report.masked:,} weights are exactly 0")
+        lines.append(f"  on this target {target.sparsity}")
+    if folded or kept:
+        lines.append(f"folded {len(folded)} of {len(folded) + len(kept)} BatchNormalization")
+        reasons = Counter(reason for _, reason in kept)
+        lines += [f"  kept {count}: {reason}" for reason, count in reasons.items()]
+    if report.quantized_weights or report.quantized_activations:
+        weights = "float32 weights before Q/DQ" if target.weights == "float" else "INT8 weights before DQ"
+        lines.append(
+            f"Q/DQ: {report.quantized_weights} weights ({weights}), "
+            f"{report.quantized_activations} activations ({target.activations})"
+        )
+    if report.opset_before == report.opset_after:
+        lines.append(f"opset {report.opset_after}")
+    else:
+        lines.append(f"opset {report.opset_before} -> {report.opset_after}")
+    return lines

@@ -1,0 +1,113 @@
+"""From the compression form to the file that is deployed.
+
+In order: teacher, losses and labels go; masks are multiplied in; weights become integers; each
+BatchNormalization is folded where legal; Q/DQ takes the shape the target wants; the opset comes down
+to one the target parses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from onnxcomp import graphs
+from onnxcomp.deploy import qdq
+from onnxcomp.deploy.fold_bn import Folds, fold_bn
+from onnxcomp.deploy.opset import lower_opset
+from onnxcomp.deploy.targets import Target
+from onnxcomp.errors import ModelError
+from onnxcomp.model import Form, Model
+from onnxcomp.student import student
+from onnxcomp.verify import verify
+
+
+@dataclass(frozen=True)
+class Report:
+    """What :func:`finalize_report` did.
+
+    Attributes:
+        target: the target's name.
+        opset_before, opset_after: opset of the graph given and of the one returned.
+        nodes_removed: nodes of teacher and losses.
+        masks: masks multiplied in.
+        masked: weights that are exactly 0 because of them.
+        quantized_weights: weights behind Q/DQ.
+        quantized_activations: activations behind Q/DQ.
+        folds: BatchNormalization nodes folded and kept.
+    """
+
+    target: str
+    opset_before: int
+    opset_after: int
+    nodes_removed: int
+    masks: int
+    masked: int
+    quantized_weights: int
+    quantized_activations: int
+    folds: Folds
+
+
+def finalize(model: Model, target: Target, *, fold: bool = True) -> Model:
+    """The deployable form of ``model`` for ``target``; ``model`` itself is not changed.
+
+    Args:
+        model: inference or compression form.
+        target: see :mod:`onnxcomp.deploy.targets`.
+        fold: False leaves every BatchNormalization where it is.
+
+    Raises:
+        ModelError: already deployable, quantized in another way, or beyond the target's opset.
+    """
+    return finalize_report(model, target, fold=fold)[0]
+
+
+def finalize_report(model: Model, target: Target, *, fold: bool = True) -> tuple[Model, Report]:
+    """:func:`finalize`, and what it did."""
+    if model.form is Form.DEPLOYABLE:
+        raise ModelError("is deployable already", where="model", fix="finalize its compression form")
+    result = student(model)
+    graph = result.graph
+    removed = len(model.graph.nodes) - len(graph.nodes)
+    masks, masked = _multiply_masks(graph)
+    qdq.check_symmetric(graph)
+    weights = qdq.store_integers(graph)
+    folds = fold_bn(graph) if fold else Folds()
+    if target.weights == "float":
+        qdq.store_floats(graph)
+    if target.activations == "uint8":
+        qdq.use_uint8_activations(graph)
+    activations = sum(not isinstance(pair.source, gs.Constant) for pair in graphs.quantizers(graph))
+    lower_opset(graph, target.max_opset)
+    graph.cleanup().toposort()
+    result.form = Form.DEPLOYABLE
+    result.properties = dict(model.properties)
+    verify(result, where=f"finalize for {target.name}")
+    report = Report(
+        *(target.name, model.graph.opset, graph.opset, removed, masks, masked, weights, activations, folds)
+    )
+    return result, report
+
+
+def _multiply_masks(graph: gs.Graph) -> tuple[int, int]:
+    """Replace each ``prune/`` Mul by the masked weight; returns (masks, weights that became 0)."""
+    nodes = [node for node in graph.nodes if graphs.mask_of(node) is not None]
+    masked = 0
+    for node in nodes:
+        weight, mask = node.inputs
+        if not isinstance(weight, gs.Constant):
+            raise ModelError("masks a tensor that is not constant", where=node.name, fix="apply prune again")
+        output = node.outputs[0]
+        keep = mask.values != 0
+        # Not just a product: 0 times a negative weight is -0, and 0 times infinity is not 0.
+        values = np.zeros(keep.shape, np.float32)
+        np.multiply(weight.values, mask.values, out=values, where=keep)
+        masked += int(keep.size - np.count_nonzero(keep))
+        node.inputs.clear()
+        node.outputs.clear()
+        # Someone else may read the weight unmasked; then the masked one keeps its own name.
+        constant = gs.Constant(output.name if weight.outputs else weight.name, values)
+        graphs.rewire(output, constant, list(output.outputs))
+    graph.cleanup(remove_unused_graph_inputs=False)
+    return len(nodes), masked

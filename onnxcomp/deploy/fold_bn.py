@@ -1,0 +1,181 @@
+"""Fold each BatchNormalization into the Conv, ConvTranspose or Gemm before it, where that is exact.
+
+    bn(y) = (y - mean) * f + beta,  f = gamma / sqrt(var + epsilon)          (ONNX BatchNormalization)
+
+so the weight's output channels are multiplied by f and the bias becomes (bias - mean) * f + beta. An INT8
+weight keeps its integers: f changes its scale by \\|f\\| and, where f < 0, its signs. Float arithmetic is
+float64, rounded once to float32.
+
+A BatchNormalization stays when something else reads what it normalises, when a Q/DQ pair stands
+between, or when it comes before its convolution (pre-activation: padding makes folding inexact).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
+
+from onnxcomp import graphs
+from onnxcomp.deploy.qdq import along, free_name, scale_integers
+
+FOLDABLE = ("Conv", "ConvTranspose", "Gemm")
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True)
+class Folds:
+    """What became of the BatchNormalization nodes.
+
+    Attributes:
+        folded: names of those that are gone.
+        kept: name and reason of those that stay.
+    """
+
+    folded: tuple[str, ...] = ()
+    kept: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class _Affine:
+    """Per output channel: bn(y) = factor * y + shift. float64, shape (C,)."""
+
+    factor: NDArray[np.float64]
+    shift: NDArray[np.float64]
+
+
+class _NotFoldableError(Exception):
+    """Why one BatchNormalization stays; never leaves this module."""
+
+
+def fold_bn(graph: gs.Graph) -> Folds:
+    """Fold in place; quantized weights must be INT8 constant -> DequantizeLinear (per channel or not).
+
+    Masks must have been multiplied in already.
+    """
+    axes = {weight.node.name: weight.axis for weight in graphs.weights(graph)}
+    folded, kept = [], []
+    for node in list(graph.nodes):
+        if node.op != "BatchNormalization":
+            continue
+        try:
+            _fold(graph, node, axes)
+            folded.append(node.name)
+        except _NotFoldableError as refusal:
+            kept.append((node.name, str(refusal)))
+    graph.cleanup(remove_unused_graph_inputs=False)
+    return Folds(tuple(folded), tuple(kept))
+
+
+def _fold(graph: gs.Graph, bn: gs.Node, axes: dict[str, int]) -> None:
+    node = _producer(graph, bn)
+    constant, dequantize = _weight(node)
+    axis = axes[node.name]
+    affine = _affine(bn, constant.shape[axis])
+    bias = _bias(node, affine.factor.size)
+    new_bias = _as_float32(bias * affine.factor + affine.shift)
+    if dequantize is None:
+        values = constant.values.astype(np.float64) * along(affine.factor, axis, constant.values.ndim)
+        constant.values = _as_float32(values) + np.float32(0)  # -0 becomes 0
+    else:
+        _scale_integers(constant, dequantize, affine.factor, axis)
+    _set_bias(graph, node, bn, new_bias)
+    node.outputs[0] = bn.outputs[0]
+    bn.outputs.clear()
+    bn.inputs.clear()
+
+
+def _producer(graph: gs.Graph, bn: gs.Node) -> gs.Node:
+    source = bn.inputs[0]
+    node = source.inputs[0] if source.inputs else None
+    if node is None or node.op not in FOLDABLE:
+        raise _NotFoldableError(f"it follows {node.op if node else 'the input'}, not a convolution")
+    if len(source.outputs) > 1 or any(source is output for output in graph.outputs):
+        raise _NotFoldableError(f"the output of {node.name} has other readers")
+    if node.op == "ConvTranspose" and node.attrs.get("group", 1) != 1:
+        raise _NotFoldableError(f"{node.name} is a grouped ConvTranspose")
+    return node
+
+
+def _weight(node: gs.Node) -> tuple[gs.Constant, gs.Node | None]:
+    tensor, dequantize = node.inputs[1], None
+    if tensor.inputs and tensor.inputs[0].op == "DequantizeLinear":
+        dequantize = tensor.inputs[0]
+        if len(tensor.outputs) > 1:
+            raise _NotFoldableError(f"the weight of {node.name} is shared")
+        tensor = dequantize.inputs[0]
+    if not isinstance(tensor, gs.Constant):
+        raise _NotFoldableError(f"the weight of {node.name} is not constant")
+    if len(tensor.outputs) > 1:
+        raise _NotFoldableError(f"the weight of {node.name} is shared")
+    return tensor, dequantize
+
+
+def _affine(bn: gs.Node, channels: int) -> _Affine:
+    if not all(isinstance(tensor, gs.Constant) for tensor in bn.inputs[1:5]):
+        raise _NotFoldableError("its parameters are not constant")
+    gamma, beta, mean, variance = (tensor.values.astype(np.float64) for tensor in bn.inputs[1:5])
+    variance = variance + bn.attrs.get("epsilon", 1e-5)
+    if np.any(variance <= 0):
+        raise _NotFoldableError("its variance is not above 0")
+    factor = gamma / np.sqrt(variance)
+    shift = beta - mean * factor
+    if factor.shape != (channels,) or not np.all(np.isfinite([factor, shift])):
+        raise _NotFoldableError("its parameters are not finite")
+    return _Affine(factor, shift)
+
+
+def _bias(node: gs.Node, channels: int) -> NDArray[np.float64]:
+    """The node's bias as it is added to the output: float64, shape (C,)."""
+    tensor = _bias_tensor(node)
+    if tensor is None:
+        return np.zeros(channels)
+    if not isinstance(tensor, gs.Constant):
+        raise _NotFoldableError(f"the bias of {node.name} is not constant")
+    values = tensor.values
+    if values.ndim and values.size != values.shape[-1]:
+        raise _NotFoldableError(f"the bias of {node.name} differs between rows")
+    beta = node.attrs.get("beta", 1.0) if node.op == "Gemm" else 1.0
+    return np.broadcast_to(values.reshape(-1).astype(np.float64) * beta, (channels,))
+
+
+def _bias_tensor(node: gs.Node) -> gs.Tensor | None:
+    tensor = node.inputs[2] if len(node.inputs) > 2 else None
+    return None if tensor is None or tensor.is_empty() else tensor
+
+
+def _set_bias(graph: gs.Graph, node: gs.Node, bn: gs.Node, values: NDArray[np.float32]) -> None:
+    old = _bias_tensor(node)
+    while len(node.inputs) > 2:
+        node.inputs.pop()
+    name = f"{bn.inputs[2].name}.folded" if old is None else old.name
+    if old is None or old.outputs:
+        name = free_name(name, set(graph.tensors()))
+    node.inputs.append(gs.Constant(name, values))
+    if node.op == "Gemm":
+        node.attrs["beta"] = 1.0
+
+
+def _scale_integers(
+    constant: gs.Constant, dequantize: gs.Node, factor: NDArray[np.float64], axis: int
+) -> None:
+    scale, zero = dequantize.inputs[1:3]
+    rank = constant.values.ndim
+    if scale.values.ndim and int(dequantize.attrs.get("axis", 1)) % rank != axis:
+        raise _NotFoldableError("its weight is quantized along another axis")
+    if len(scale.outputs) > 1 or len(zero.outputs) > 1:
+        raise _NotFoldableError("its weight shares its scale or zero point with another")
+    if np.any((constant.values == -128) & (along(factor, axis, rank) < 0)):
+        raise _NotFoldableError("its weight holds the integer -128, which has no opposite")
+    _as_float32(scale.values.astype(np.float64) * np.abs(factor))
+    constant.values, scale.values = scale_integers(constant.values, scale.values, factor, axis)
+    zero.values = np.zeros(scale.values.shape, np.int8)
+    dequantize.attrs["axis"] = axis
+
+
+def _as_float32(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    if np.any(np.abs(values) > _LARGEST):
+        raise _NotFoldableError("the folded values do not fit float32")
+    return values.astype(np.float32)

@@ -1,0 +1,170 @@
+"""QuantizeLinear/DequantizeLinear in the shape a target wants, without changing a value.
+
+Weights pass through one form in between, INT8 constant -> DequantizeLinear, because the integers are
+what must survive: folding a BatchNormalization into them changes scales and signs only.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
+
+from onnxcomp import graphs
+from onnxcomp.errors import ModelError
+
+UINT8_ZERO = 128
+_SMALLEST = float(np.finfo(np.float32).tiny)
+_T = TypeVar("_T", bound=np.generic)
+_FIX = "finalize the compression form that onnxcomp wrote, or start from the float32 model"
+
+
+def check_symmetric(graph: gs.Graph) -> None:
+    """Check that each Q/DQ pair is what onnxcomp writes: INT8, zero point 0, one reader of Q, scales > 0.
+
+    Raises:
+        ModelError: another kind of quantization; names the node.
+    """
+    nodes = [node for node in graph.nodes if node.op in ("QuantizeLinear", "DequantizeLinear")]
+    for node in nodes:
+        _check_parameters(node)
+    for node in nodes:
+        _check_pair(node)
+
+
+def _check_parameters(node: gs.Node) -> None:
+    scale, zero = (*node.inputs[1:3], None)[:2]
+    if not isinstance(scale, gs.Constant) or not isinstance(zero, gs.Constant):
+        raise ModelError(f"{node.op} has no constant zero point", where=node.name, fix=_FIX)
+    if zero.dtype != np.int8 or np.any(zero.values != 0):
+        raise ModelError(f"{node.op} is not symmetric INT8", where=node.name, fix=_FIX)
+    if scale.dtype != np.float32 or not np.all((scale.values > 0) & np.isfinite(scale.values)):
+        raise ModelError("its scale is not float32 above 0", where=node.name, fix=_FIX)
+    if scale.values.size > 1 and graphs.constant_behind(node.inputs[0]) is None:
+        raise ModelError("quantizes an activation per channel", where=node.name, fix=_FIX)
+
+
+def _check_pair(node: gs.Node) -> None:
+    if node.op == "QuantizeLinear":
+        readers = node.outputs[0].outputs
+        if len(readers) != 1 or readers[0].op != "DequantizeLinear":
+            raise ModelError("is not read by exactly one DequantizeLinear", where=node.name, fix=_FIX)
+        partner = readers[0]
+    else:
+        producers = node.inputs[0].inputs
+        if not producers or producers[0].op != "QuantizeLinear":
+            raise ModelError("has no QuantizeLinear before it", where=node.name, fix=_FIX)
+        partner = producers[0]
+    if not np.array_equal(node.inputs[1].values, partner.inputs[1].values):
+        raise ModelError(f"and {partner.name} have different scales", where=node.name, fix=_FIX)
+
+
+def quantize(values: NDArray[np.float32], scale: NDArray[np.float32], axis: int) -> NDArray[np.int8]:
+    """ONNX QuantizeLinear to INT8 with zero point 0: float32 division, half to even, saturating.
+
+    Args:
+        values: float32, any shape.
+        scale: float32, shape () or (values.shape[axis],).
+    """
+    steps = np.rint(values / along(scale, axis, values.ndim))
+    integers: NDArray[np.int8] = np.clip(steps, -128, 127).astype(np.int8)
+    return integers
+
+
+def dequantize(values: NDArray[np.int8], scale: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    """ONNX DequantizeLinear with zero point 0: float32, shape of ``values``."""
+    return values.astype(np.float32) * along(scale, axis, values.ndim)
+
+
+def scale_integers(
+    integers: NDArray[np.int8], scale: NDArray[np.float32], factor: NDArray[np.float64], axis: int
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """The integers and scales of ``factor`` times a quantized weight: the same integers up to sign.
+
+    Args:
+        integers: int8, any shape, -127..127 where ``factor`` is negative.
+        scale: float32 > 0, shape () or (C,).
+        factor: float64, shape (C,), along ``axis`` of ``integers``.
+
+    Returns:
+        int8 of the same shape and float32 scales (C,), all > 0. A channel whose factor is 0, or so
+        small that its scale is no normal float32, becomes integer 0 with its old scale.
+    """
+    old = np.broadcast_to(scale.astype(np.float64), factor.shape)
+    new = old * np.abs(factor)
+    alive = new >= _SMALLEST
+    sign = np.where(alive, np.sign(factor), 0).astype(np.int8)
+    return integers * along(sign, axis, integers.ndim), np.where(alive, new, old).astype(np.float32)
+
+
+def along(vector: NDArray[_T], axis: int, rank: int) -> NDArray[_T]:
+    """``vector`` of shape (C,) broadcast along ``axis`` of a tensor of ``rank``; shape () stays."""
+    if vector.ndim == 0:
+        return vector
+    shape = [1] * rank
+    shape[axis] = vector.size
+    return vector.reshape(shape)
+
+
+def store_integers(graph: gs.Graph) -> int:
+    """Replace float32 weight -> Q -> DQ by INT8 constant -> DQ; returns how many weights."""
+    pairs = [pair for pair in graphs.quantizers(graph) if isinstance(pair.source, gs.Constant)]
+    for pair in pairs:
+        output = pair.quantize.outputs[0]
+        integers = quantize(pair.source.values, pair.scale.values, pair.axis)
+        pair.dequantize.inputs[0] = gs.Constant(output.name, integers)
+        if pair.per_channel:
+            pair.dequantize.attrs["axis"] = pair.axis
+        pair.quantize.outputs.clear()
+        pair.quantize.inputs.clear()
+    graph.cleanup(remove_unused_graph_inputs=False)
+    return len(pairs)
+
+
+def store_floats(graph: gs.Graph) -> None:
+    """Replace INT8 constant -> DQ by float32 weight -> Q -> DQ.
+
+    The weight is integer * scale, which QuantizeLinear turns back into exactly that integer: the two
+    float32 roundings move it by less than 128 * 2**-23 of a step.
+    """
+    taken = set(graph.tensors())
+    for node in list(graph.nodes):
+        if node.op != "DequantizeLinear" or not isinstance(node.inputs[0], gs.Constant):
+            continue
+        integers, scale, zero = node.inputs
+        axis = int(node.attrs.get("axis", 1))
+        stem = free_name(integers.name.removesuffix(".quantized"), taken)
+        weight = gs.Constant(stem, dequantize(integers.values, scale.values, axis))
+        quantized = gs.Variable(integers.name, np.int8, integers.shape)
+        attrs = {"axis": axis} if scale.values.ndim else {}
+        name = node.name.removesuffix("/dequantize") + "/quantize"
+        graph.nodes.append(gs.Node("QuantizeLinear", name, attrs, [weight, scale, zero], [quantized]))
+        node.inputs[0] = quantized
+    graph.toposort()
+
+
+def use_uint8_activations(graph: gs.Graph) -> None:
+    """Shift every activation pair from INT8, zero point 0 to UINT8, zero point 128.
+
+    The integers move by 128 and the dequantized values not at all.
+    """
+    pairs = [pair for pair in graphs.quantizers(graph) if not isinstance(pair.source, gs.Constant)]
+    for pair in pairs:
+        del pair.quantize.inputs[2], pair.dequantize.inputs[2]
+    taken = set(graph.tensors())
+    for pair in pairs:
+        name = free_name(f"{pair.source.name}.zero_point", taken)
+        zero = gs.Constant(name, np.full(pair.scale.shape, UINT8_ZERO, np.uint8))
+        pair.quantize.inputs.append(zero)
+        pair.dequantize.inputs.append(zero)
+        pair.quantize.outputs[0].dtype = np.dtype(np.uint8)
+
+
+def free_name(name: str, taken: set[str]) -> str:
+    """``name``, or with underscores where it is taken; the result is added to ``taken``."""
+    while name in taken:
+        name += "_"
+    taken.add(name)
+    return name

@@ -1,0 +1,83 @@
+"""What each place of deployment parses and runs fast, as data."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Literal
+
+from onnxcomp.errors import OnnxcompError
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the deployable form goes.
+
+    Attributes:
+        name: what ``--target`` takes.
+        description: device and runtime version.
+        max_opset: newest opset of ai.onnx its runtime parses.
+        weights: ``float`` keeps float32 weights in front of QuantizeLinear -> DequantizeLinear,
+            ``int8`` stores INT8 weights in front of DequantizeLinear alone.
+        activations: ``int8`` with zero point 0, or ``uint8`` with zero point 128. The scale is the
+            same, so the dequantized values are too, and integer kernels agree within one step where
+            they do not saturate: x86 CPUs without VNNI add pairs of uint8 * int8 products in 16 bits
+            (vpmaddubsw) and do saturate.
+        sparsity: what zeros in the weights bring there.
+    """
+
+    name: str
+    description: str
+    max_opset: int
+    weights: Literal["float", "int8"]
+    activations: Literal["int8", "uint8"]
+    sparsity: str
+
+
+TARGETS = {
+    target.name: target
+    for target in (
+        # The TensorRT 8.5 parser takes opset 17 and weights "must be specified using FP32"
+        # (Developer Guide 8.5, 7.4.1); its quantization is symmetric INT8 only.
+        Target(
+            "xavier",
+            "Jetson AGX Xavier, TensorRT 8.5.2",
+            max_opset=17,
+            weights="float",
+            activations="int8",
+            sparsity="zeros bring no speed: Volta (sm_72) has no 2:4 sparse tensor cores",
+        ),
+        Target(
+            "orin",
+            "Jetson AGX Orin, TensorRT 10.3",
+            max_opset=20,
+            weights="int8",
+            activations="int8",
+            sparsity="only zeros in a 2:4 pattern bring speed, where TensorRT picks a sparse kernel",
+        ),
+        # x86 integer kernels multiply unsigned activations with signed weights. ONNX Runtime 1.19
+        # uses them for a convolution only where its output is quantized too and its bias is INT32;
+        # elsewhere it computes in float32, and INT8 makes the file smaller and nothing faster.
+        Target(
+            "ort-cpu",
+            "ONNX Runtime on a CPU",
+            max_opset=21,
+            weights="int8",
+            activations="uint8",
+            sparsity="zeros bring no speed: ONNX Runtime's CPU kernels are dense",
+        ),
+    )
+}
+
+
+def get_target(name: str) -> Target:
+    """The target called ``name``.
+
+    Raises:
+        OnnxcompError: there is none; names the nearest.
+    """
+    if name in TARGETS:
+        return TARGETS[name]
+    near = difflib.get_close_matches(name.lower(), TARGETS, n=1, cutoff=0.5)
+    fix = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(TARGETS)}"
+    raise OnnxcompError(f"there is no target {name}", where="--target", fix=fix)

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from onnxcomp import cli
+from onnxcomp.model import Form, from_proto, load, save
+from tests import zoo
+from tests.deploy.networks import compressed, images, logits, postactivation
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    path = tmp_path / "t.onnx"
+    text = "prune{keep_first=false},qat,distill"
+    save(compressed(from_proto(zoo.densenet(18)), text), path)
+    return path
+
+
+def onnxcomp(*args: object) -> int:
+    with pytest.raises(SystemExit) as caught:
+        cli.main([str(arg) for arg in args])
+    return int(caught.value.code or 0)
+
+
+def test_it_says_what_it_did(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "d.onnx"
+    assert onnxcomp("finalize", trained, "-o", output, "--target", "xavier") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "for xavier: Jetson AGX Xavier, TensorRT 8.5.2"
+    assert lines[1].startswith("removed ")
+    assert lines[2].startswith("multiplied 10 masks in: ")
+    assert lines[3] == "  on this target zeros bring no speed: Volta (sm_72) has no 2:4 sparse tensor cores"
+    assert lines[4] == "folded 5 of 11 BatchNormalization"
+    assert sorted(lines[5:8]) == [
+        "  kept 1: it follows AveragePool, not a convolution",
+        "  kept 1: it follows Relu, not a convolution",
+        "  kept 4: it follows Concat, not a convolution",
+    ]
+    assert lines[8] == "Q/DQ: 11 weights (float32 weights before Q/DQ), 11 activations (int8)"
+    assert lines[9] == "opset 18 -> 17"
+    assert lines[10].startswith(
+        f"wrote {output}: {trained.stat().st_size:,} -> {output.stat().st_size:,} bytes"
+    )
+    assert len(lines) == 11
+    deployable = load(output)
+    assert deployable.form is Form.DEPLOYABLE
+    before = load(trained)
+    batch = images(before, 4)
+    expected = logits(before, batch)
+    # As in tests/deploy/test_finalize.py: a few activations may move by one INT8 step.
+    assert np.abs(logits(deployable, batch) - expected).max() < 0.02 * np.abs(expected).max()
+
+
+def test_json_has_the_same_and_nothing_else(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "d.onnx"
+    assert onnxcomp("finalize", trained, "-o", output, "--target", "ort-cpu", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["output"] == str(output)
+    assert result["size_before"]["raw"] == trained.stat().st_size
+    assert result["size_after"]["raw"] == output.stat().st_size < trained.stat().st_size / 4
+    report = result["report"]
+    assert (report["target"], report["opset_before"], report["opset_after"]) == ("ort-cpu", 18, 18)
+    assert len(report["folds"]["folded"]) == 5
+    assert report["folds"]["kept"][0] == [
+        "/features/denseblock1/denselayer1/norm1/BatchNormalization",
+        "it follows Relu, not a convolution",
+    ]
+
+
+def test_a_plain_network_is_only_folded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, output = tmp_path / "m.onnx", tmp_path / "d.onnx"
+    onnx.save_model(postactivation(), path)
+    assert onnxcomp("finalize", path, "-o", output, "--target", "orin") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == [
+        "for orin: Jetson AGX Orin, TensorRT 10.3",
+        "folded 3 of 3 BatchNormalization",
+        "opset 17",
+    ]
+    assert len(lines) == 4
+    assert "BatchNormalization" not in {node.op for node in load(output).graph.nodes}
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--target", "xaver"], "Error: --target: there is no target xaver; did you mean xavier?\n"),
+        (["--target", "orin", "missing.onnx"], "missing.onnx: there is no such file; check the path\n"),
+    ],
+)
+def test_bad_usage_is_one_line_and_writes_nothing(
+    args: list[str], message: str, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "d.onnx"
+    operands = args if len(args) == 3 else [*args, str(trained)]
+    assert onnxcomp("finalize", "-o", output, *operands) == 2
+    captured = capsys.readouterr()
+    assert captured.err.endswith(message)
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+    assert not output.exists()
+
+
+def test_a_deployable_file_is_refused(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "d.onnx"
+    assert onnxcomp("finalize", trained, "-o", output, "--target", "orin") == 0
+    written = output.read_bytes()
+    assert onnxcomp("finalize", output, "-o", output, "--target", "orin") == 2
+    assert "is deployable already; finalize its compression form" in capsys.readouterr().err
+    assert output.read_bytes() == written
+
+
+def test_a_read_only_output_is_refused_before_any_work(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "d.onnx"
+    output.write_bytes(b"keep")
+    output.chmod(0o444)
+    assert onnxcomp("finalize", trained, "-o", output, "--target", "orin") == 2
+    assert "cannot be written" in capsys.readouterr().err
+    assert output.read_bytes() == b"keep"

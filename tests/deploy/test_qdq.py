@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from onnxcomp import extras, graphs
+from onnxcomp.deploy import qdq
+from onnxcomp.errors import ModelError
+
+FACTORS = st.floats(-8, 8, width=32).filter(lambda value: value == 0 or abs(value) > 1e-6)
+
+
+def pair(graph: gs.Graph, source: gs.Tensor, name: str, scale: Any, axis: int | None = None) -> gs.Variable:
+    attrs = {} if axis is None else {"axis": axis}
+    scale = np.asarray(scale, np.float32)
+    parameters = [
+        gs.Constant(f"{name}.scale", scale),
+        gs.Constant(f"{name}.zero_point", np.zeros(scale.shape, np.int8)),
+    ]
+    quantized = gs.Variable(f"{name}.quantized", np.int8, source.shape)
+    dequantized = gs.Variable(f"{name}.dequantized", np.float32, source.shape)
+    graph.nodes += [
+        gs.Node("QuantizeLinear", f"qat/{name}/quantize", attrs, [source, *parameters], [quantized]),
+        gs.Node("DequantizeLinear", f"qat/{name}/dequantize", attrs, [quantized, *parameters], [dequantized]),
+    ]
+    return dequantized
+
+
+def convolution(weights: np.ndarray, weight_scale: np.ndarray, out_scale: float | None = None) -> gs.Graph:
+    """x -> Q/DQ -> Conv with Q/DQ on its weight [-> Q/DQ] -> y; x is (2, C, 9, 9)."""
+    x = gs.Variable("x", np.float32, (2, weights.shape[1], 9, 9))
+    y = gs.Variable("y", np.float32, (2, weights.shape[0], 9, 9))
+    graph = gs.Graph([], [x], [y], opset=17)
+    weight = pair(graph, gs.Constant("w", weights), "w", weight_scale, axis=0)
+    inputs = [pair(graph, x, "x", 0.02), weight]
+    attrs = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
+    graph.nodes.append(gs.Node("Conv", "conv", attrs, inputs, [y]))
+    if out_scale is not None:
+        graph.outputs = [pair(graph, y, "y", out_scale)]
+    return graph.toposort()
+
+
+def run(graph: gs.Graph, x: np.ndarray, *, optimize: bool = False) -> np.ndarray:
+    runtime = extras.onnxruntime()
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = 1
+    if not optimize:
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    data = gs.export_onnx(graph, do_type_check=False, ir_version=8).SerializeToString()
+    session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    return session.run(None, {"x": x})[0]
+
+
+@pytest.fixture
+def weights() -> np.ndarray:
+    return np.random.default_rng(0).normal(0, 0.2, (8, 4, 3, 3)).astype(np.float32)
+
+
+@pytest.fixture
+def scales(weights: np.ndarray) -> np.ndarray:
+    return (np.abs(weights).max((1, 2, 3)) / 127).astype(np.float32)
+
+
+@pytest.fixture
+def x() -> np.ndarray:
+    return np.random.default_rng(1).normal(size=(2, 4, 9, 9)).astype(np.float32)
+
+
+def test_quantize_is_what_the_runtime_computes(weights: np.ndarray, scales: np.ndarray) -> None:
+    w = gs.Variable("x", np.float32, weights.shape)
+    graph = gs.Graph([], [w], [], opset=17)
+    pair(graph, w, "w", scales, axis=0)
+    graph.outputs = [graph.nodes[0].outputs[0]]
+    graph.nodes.pop()
+    assert np.array_equal(run(graph, weights), qdq.quantize(weights, scales, 0))
+
+
+def test_integer_weights_answer_the_same(weights: np.ndarray, scales: np.ndarray, x: np.ndarray) -> None:
+    graph = convolution(weights, scales)
+    before = run(graph, x)
+    assert qdq.store_integers(graph) == 1
+    ops = [node.op for node in graph.nodes]
+    assert sorted(ops) == ["Conv", "DequantizeLinear", "DequantizeLinear", "QuantizeLinear"]
+    stored = graph.tensors()["w.quantized"]
+    assert stored.dtype == np.int8
+    assert np.array_equal(run(graph, x), before)
+
+
+def test_float_weights_lie_on_their_grid(weights: np.ndarray, scales: np.ndarray, x: np.ndarray) -> None:
+    graph = convolution(weights, scales)
+    before = run(graph, x)
+    qdq.store_integers(graph)
+    qdq.store_floats(graph)
+    stored = graph.tensors()["w"]
+    integers = qdq.quantize(weights, scales, 0)
+    assert stored.dtype == np.float32
+    assert np.array_equal(stored.values, qdq.dequantize(integers, scales, 0))
+    assert np.array_equal(qdq.quantize(stored.values, scales, 0), integers)
+    assert [q.axis for q in graphs.quantizers(graph) if q.weight is not None] == [0]
+    assert np.array_equal(run(graph, x), before)
+
+
+def test_uint8_activations_answer_the_same(weights: np.ndarray, scales: np.ndarray, x: np.ndarray) -> None:
+    graph = convolution(weights, scales)
+    before = run(graph, x)
+    qdq.use_uint8_activations(graph)
+    zeros = {q.source.name: q.quantize.inputs[2] for q in graphs.quantizers(graph)}
+    assert (zeros["x"].values, zeros["x"].dtype, zeros["x"].name) == (128, np.uint8, "x.zero_point")
+    assert zeros["w"].dtype == np.int8
+    assert np.array_equal(run(graph, x), before)
+
+
+def test_integer_kernels_agree_on_both_activation_forms(scales: np.ndarray, x: np.ndarray) -> None:
+    """QLinearConv of uint8 and of int8 activations; weights within 64 steps cannot saturate 16 bits."""
+    integers = np.random.default_rng(3).integers(-64, 65, (8, 4, 3, 3)).astype(np.int8)
+    step = 0.05
+    answers = []
+    for unsigned in (False, True):
+        graph = convolution(qdq.dequantize(integers, scales, 0), scales, out_scale=step)
+        qdq.store_integers(graph)
+        if unsigned:
+            qdq.use_uint8_activations(graph)
+        answers.append(run(graph, x, optimize=True))
+    # Both round the same int32 sums times the same float32 factor: at most one step apart.
+    assert np.abs(answers[0] - answers[1]).max() <= step * 1.001
+    assert np.mean(answers[0] != answers[1]) < 0.001
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    arrays.arrays(np.float32, (5, 3, 2), elements=st.floats(-4, 4, width=32)),
+    arrays.arrays(np.float64, 5, elements=FACTORS),
+)
+def test_folding_keeps_the_integers_up_to_sign(weights: np.ndarray, factor: np.ndarray) -> None:
+    """q(w f, s |f|) == sign(f) q(w, s), and the folded float weight gives back exactly that."""
+    largest = np.abs(weights).max((1, 2))
+    scale = np.where(largest > 1e-3, largest / 127, 1).astype(np.float32)
+    integers = qdq.quantize(weights, scale, 0)
+    folded, folded_scale = qdq.scale_integers(integers, scale, factor, 0)
+    assert np.array_equal(folded, integers * np.sign(factor).astype(np.int8)[:, None, None])
+    assert np.all(folded_scale > 0)
+    assert folded_scale.dtype == np.float32
+    assert np.array_equal(folded_scale[factor == 0], scale[factor == 0])
+    on_grid = qdq.dequantize(folded, folded_scale, 0)
+    assert np.array_equal(qdq.quantize(on_grid, folded_scale, 0), folded)
+    # Quantizing the folded float weight itself differs only where w / s is within rounding of a tie.
+    direct = qdq.quantize((weights * factor[:, None, None]).astype(np.float32), folded_scale, 0)
+    steps = weights.astype(np.float64) / scale[:, None, None]
+    tie = np.abs(np.abs(steps - np.floor(steps)) - 0.5) < 1e-4
+    assert np.array_equal(direct[~tie], folded[~tie])
+    assert np.abs(direct.astype(int) - folded).max() <= 1
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    arrays.arrays(np.int8, (4, 6), elements=st.integers(-128, 127)),
+    arrays.arrays(np.float32, 4, elements=st.floats(2.0**-100, 2.0**100, width=32)),
+)
+def test_quantizing_grid_values_gives_back_the_integers(integers: np.ndarray, scale: np.ndarray) -> None:
+    assert np.array_equal(qdq.quantize(qdq.dequantize(integers, scale, 0), scale, 0), integers)
+
+
+def test_a_vanishing_factor_gives_integer_0_and_keeps_the_scale() -> None:
+    integers = np.full((3, 2), 100, np.int8)
+    scale = np.array([0.5, 0.25, 0.125], np.float32)
+    folded, scales = qdq.scale_integers(integers, scale, np.array([0.0, -1e-45, 2.0]), 0)
+    assert folded.tolist() == [[0, 0], [0, 0], [100, 100]]
+    assert scales.tolist() == [0.5, 0.25, 0.25]
+
+
+def test_what_onnxcomp_writes_is_symmetric(weights: np.ndarray, scales: np.ndarray) -> None:
+    graph = convolution(weights, scales)
+    qdq.check_symmetric(graph)
+    assert len(graph.nodes) == 5
+
+
+def _two_inputs(node: gs.Node) -> None:
+    node.inputs.pop()
+
+
+def _unsigned(node: gs.Node) -> None:
+    node.inputs[2].values = np.uint8(node.inputs[2].values)
+
+
+def _zero_scale(node: gs.Node) -> None:
+    node.inputs[1].values = np.zeros_like(node.inputs[1].values)
+
+
+def _other_scale(node: gs.Node) -> None:
+    node.inputs[1] = gs.Constant("other", np.asarray(0.5, np.float32))
+
+
+def _per_channel(node: gs.Node) -> None:
+    node.inputs[1].values = np.full(4, 0.1, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_two_inputs, "has no constant zero point"),
+        (_unsigned, "is not symmetric INT8"),
+        (_zero_scale, "scale is not float32 above 0"),
+        (_other_scale, "have different scales"),
+        (_per_channel, "quantizes an activation per channel"),
+    ],
+)
+def test_other_quantization_is_refused(
+    damage: Any, message: str, weights: np.ndarray, scales: np.ndarray
+) -> None:
+    graph = convolution(weights, scales)
+    node = next(node for node in graph.nodes if node.name == "qat/x/quantize")
+    damage(node)
+    with pytest.raises(ModelError, match=message) as caught:
+        qdq.check_symmetric(graph)
+    assert "qat/x/" in str(caught.value)
+
+
+def test_integers_without_a_quantizer_are_refused(weights: np.ndarray, scales: np.ndarray) -> None:
+    graph = convolution(weights, scales)
+    qdq.store_integers(graph)
+    with pytest.raises(ModelError, match="qat/w/dequantize: has no QuantizeLinear before it"):
+        qdq.check_symmetric(graph)

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import pytest
+
+from onnxcomp.deploy.targets import TARGETS, get_target
+from onnxcomp.errors import OnnxcompError
+
+
+def test_each_target_is_found_by_its_name() -> None:
+    for name, target in TARGETS.items():
+        assert get_target(name) is target
+        assert target.name == name
+
+
+def test_xavier_is_what_the_tensorrt_8_5_parser_takes() -> None:
+    xavier = get_target("xavier")
+    assert (xavier.max_opset, xavier.weights, xavier.activations) == (17, "float", "int8")
+
+
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [
+        ("xaveir", "did you mean xavier?"),
+        ("ORIN", "did you mean orin?"),
+        ("ort_cpu", "did you mean ort-cpu?"),
+        ("tpu9000", "choose one of xavier, orin, ort-cpu"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_nearest(name: str, fix: str) -> None:
+    with pytest.raises(OnnxcompError) as caught:
+        get_target(name)
+    assert str(caught.value) == f"--target: there is no target {name}; {fix}"
