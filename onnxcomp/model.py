@@ -16,13 +16,11 @@ from typing import Any
 import onnx
 import onnx_graphsurgeon as gs
 
-from onnxcomp import files
+from onnxcomp import files, intake, metadata
 from onnxcomp.errors import ModelError
 from onnxcomp.tidy import tidy
 
-MIN_OPSET, MAX_OPSET = 13, 21
 IR_VERSION = 8  # the newest that TensorRT 8.5 was built with; ONNX Runtime 1.19 refuses 11
-PREFIX = "onnxcomp."
 LABELS = "labels"
 LOSS = "loss"
 
@@ -111,9 +109,7 @@ class Model:
     def constants(self) -> dict[str, gs.Constant]:
         """Every constant tensor by name."""
         return {
-            name: tensor
-            for name, tensor in self.graph.tensors().items()
-            if isinstance(tensor, gs.Constant)
+            name: tensor for name, tensor in self.graph.tensors().items() if isinstance(tensor, gs.Constant)
         }
 
     def copy(self) -> Model:
@@ -134,176 +130,84 @@ def load(path: Path | str) -> Model:
         ModelError: the file is missing, damaged, not ONNX, or a network outside onnxcomp's ground.
     """
     path = Path(path)
-    where = str(path)
-    if not path.is_file():
-        raise ModelError("there is no such file", where=where, fix="check the path")
-    try:
-        proto = onnx.load_model(path, load_external_data=False)
-    except Exception as error:  # protobuf's DecodeError has no public base class
-        raise ModelError(
-            "not an ONNX file, or a truncated one", where=where, fix="export the model again"
-        ) from error
-    if not proto.graph.node or not proto.opset_import:
-        raise ModelError(
-            "not an ONNX file: it holds no graph", where=where, fix="export the model again"
-        )
-    _load_external_data(proto, path)
-    return from_proto(proto, where=where)
+    return from_proto(intake.read(path), where=str(path))
 
 
-def _load_external_data(proto: onnx.ModelProto, path: Path) -> None:
-    folder = path.parent.resolve()
-    for tensor in proto.graph.initializer:
-        location = next((e.value for e in tensor.external_data if e.key == "location"), None)
-        if location is None:
-            continue
-        target = (folder / location).resolve()
-        if folder not in target.parents:
-            raise ModelError(
-                f"tensor {tensor.name} keeps its data outside the model's folder ({location})",
-                where=str(path),
-                fix="move the data file beside the model and save it again",
-            )
-        if not target.is_file():
-            raise ModelError(
-                f"the data file {location} of tensor {tensor.name} is missing",
-                where=str(path),
-                fix="copy it beside the model",
-            )
-    try:
-        onnx.load_external_data_for_model(proto, str(folder))
-    except Exception as error:  # onnx raises ValidationError, ValueError and OSError alike
-        raise ModelError(
-            "its external data cannot be read", where=str(path), fix="export the model again"
-        ) from error
-
-
-def from_proto(proto: onnx.ModelProto, *, where: str = "model", canonical: bool = False) -> Model:
-    """Build a :class:`Model` from a ModelProto.
+def from_proto(proto: onnx.ModelProto, *, where: str = "model") -> Model:
+    """Build a :class:`Model` from a ModelProto, which is left as it is.
 
     Args:
         where: what error messages call the model.
-        canonical: the proto comes from :func:`to_proto`, so checks and tidying are skipped.
 
     Raises:
         ModelError: as for :func:`load`.
     """
-    if not canonical:
-        _check_opset(proto, where)
-        proto = _infer_shapes(proto, where)
-    graph = gs.import_onnx(proto)
-    model = Model(graph, **_read_metadata(proto, where))
-    if not canonical:
-        tidy(graph, where)
-        _check_interface(model, where)
+    intake.check_opset(proto, where)
+    model = Model(gs.import_onnx(intake.infer_shapes(proto, where)), **_read_metadata(proto, where))
+    tidy(model.graph, where)
+    intake.check_image([t for t in model.graph.inputs if t.name != LABELS], where)
+    intake.check_logits([t for t in model.graph.outputs if t.name not in {LOSS, *model.losses}], where)
+    _check_metadata(model, where)
     return model
 
 
-def _check_opset(proto: onnx.ModelProto, where: str) -> None:
-    versions = {entry.domain or "ai.onnx": entry.version for entry in proto.opset_import}
-    opset = versions.pop("ai.onnx", 0)
-    if not MIN_OPSET <= opset <= MAX_OPSET:
-        raise ModelError(
-            f"opset {opset} is outside {MIN_OPSET} to {MAX_OPSET}",
-            where=where,
-            fix="export again with opset 17, or use onnx.version_converter",
-        )
-    for node in proto.graph.node:
-        if node.domain not in ("", "ai.onnx"):
-            raise ModelError(
-                f"node {node.name or node.output[0]} is {node.domain}::{node.op_type},"
-                " not a standard ONNX operator",
-                where=where,
-                fix="export without custom operators",
-            )
-
-
-def _infer_shapes(proto: onnx.ModelProto, where: str) -> onnx.ModelProto:
-    try:
-        return onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True)
-    except Exception as error:  # onnx raises InferenceError, TypeError and RuntimeError
-        reason = str(error).strip().splitlines()[-1]
-        raise ModelError(f"not a valid network: {reason}", where=where, fix="export it again") from error
-
-
-def _check_interface(model: Model, where: str) -> None:
-    images = [t for t in model.graph.inputs if t.name != LABELS]
-    if len(images) != 1:
-        raise ModelError(
-            f"has {len(images)} inputs ({', '.join(t.name for t in images)}); one image is expected",
-            where=where,
-            fix="export the classifier alone",
-        )
-    shape = images[0].shape
-    if images[0].dtype != "float32" or shape is None or len(shape) != 4 or shape[1] not in (1, 3):
-        raise ModelError(
-            f"input {images[0].name} is {images[0].dtype} {shape}; float32 (N, 1 or 3, H, W) is expected",
-            where=where,
-            fix="export in float32 with channels first",
-        )
-    if not all(isinstance(size, int) and size > 0 for size in shape[2:]):
-        raise ModelError(
-            f"the height and width of input {images[0].name} are dynamic ({shape})",
-            where=where,
-            fix=(
-                "fix them, for example: python -m onnxruntime.tools.make_dynamic_shape_fixed"
-                f" --input_name {images[0].name} --input_shape 1,{shape[1]},224,224 in.onnx out.onnx"
-            ),
-        )
-    outputs = [t for t in model.graph.outputs if t.name not in {LOSS, *model.losses}]
-    if len(outputs) != 1:
-        raise ModelError(
-            f"has {len(outputs)} outputs ({', '.join(t.name for t in outputs)}); one of logits is expected",
-            where=where,
-            fix="export the classifier alone",
-        )
-    logits = outputs[0]
-    if logits.shape is None or len(logits.shape) != 2 or not isinstance(logits.shape[1], int):
-        raise ModelError(
-            f"output {logits.name} has shape {logits.shape}; (N, classes) is expected",
-            where=where,
-            fix="export a classifier whose output is the logits",
-        )
-
-
 def _read_metadata(proto: onnx.ModelProto, where: str) -> dict[str, Any]:
-    properties = {entry.key: entry.value for entry in proto.metadata_props}
-    own = {k.removeprefix(PREFIX): properties.pop(k) for k in list(properties) if k.startswith(PREFIX)}
+    own, properties = metadata.split({entry.key: entry.value for entry in proto.metadata_props})
     try:
-        preprocessing = json.loads(own.get("preprocessing", "null"))
         return {
             "form": Form(own.get("form", "inference")),
-            "preprocessing": preprocessing
-            and Preprocessing(tuple(preprocessing["mean"]), tuple(preprocessing["std"])),
-            "classes": tuple(json.loads(own.get("classes", "[]"))),
+            "preprocessing": _read_preprocessing(own["preprocessing"]) if "preprocessing" in own else None,
+            "classes": metadata.strings(own.get("classes", "[]")),
             "recipe": own.get("recipe", ""),
-            "roles": {k: Role(v) for k, v in json.loads(own.get("roles", "{}")).items()},
-            "losses": dict(json.loads(own.get("losses", "{}"))),
+            "roles": {name: Role(role) for name, role in metadata.table(own.get("roles", "{}")).items()},
+            "losses": metadata.weights(own.get("losses", "{}")),
             "properties": properties,
         }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(
-            f"its onnxcomp metadata is damaged ({error})", where=where, fix="apply the passes again"
-        ) from error
+    except ValueError as error:
+        raise _damaged(str(error), where) from error
+
+
+def _read_preprocessing(text: str) -> Preprocessing:
+    value = metadata.table(text)
+    mean, std = metadata.numbers(value.get("mean")), metadata.numbers(value.get("std"))
+    if len(mean) != len(std) or min(std) <= 0:
+        raise ValueError("preprocessing needs as many deviations as means, all positive")
+    return Preprocessing(mean, std)
+
+
+def _check_metadata(model: Model, where: str) -> None:
+    preprocessing = model.preprocessing
+    channels = model.image_shape[0]
+    if preprocessing is not None and len(preprocessing.mean) != channels:
+        raise _damaged(f"{len(preprocessing.mean)} means for {channels} channels", where)
+    if model.classes and len(model.classes) != model.num_classes:
+        raise _damaged(f"{len(model.classes)} class names for {model.num_classes} logits", where)
+
+
+def _damaged(reason: str, where: str) -> ModelError:
+    return ModelError(
+        f"its onnxcomp metadata is damaged ({reason})",
+        where=where,
+        fix="start again from the model before onnxcomp",
+    )
 
 
 def to_proto(model: Model) -> onnx.ModelProto:
     """Write the network and its metadata as an ONNX ModelProto, IR version 8."""
-    proto = gs.export_onnx(model.graph, do_type_check=False)
+    proto: onnx.ModelProto = gs.export_onnx(model.graph, do_type_check=False)
     proto.ir_version = IR_VERSION
     proto.producer_name = "onnxcomp"
     preprocessing = model.preprocessing
     own: dict[str, Any] = {
         "form": model.form.value,
         "recipe": model.recipe,
-        "preprocessing": preprocessing
-        and json.dumps({"mean": preprocessing.mean, "std": preprocessing.std}),
+        "preprocessing": preprocessing and json.dumps({"mean": preprocessing.mean, "std": preprocessing.std}),
         "classes": model.classes and json.dumps(model.classes),
         "roles": model.roles and json.dumps({k: v.value for k, v in model.roles.items()}),
         "losses": model.losses and json.dumps(model.losses),
     }
     properties = dict(model.properties)
-    properties.update({PREFIX + key: value for key, value in own.items() if value})
+    properties.update({metadata.PREFIX + key: value for key, value in own.items() if value})
     onnx.helper.set_model_props(proto, properties)
     return proto
 
