@@ -109,3 +109,29 @@ def open_calibration(model: Model, spec: str, images: int, thread_count: int | N
     return calibration.from_data(
         model, data_set, images=images, threads=thread_count or runtime.default_threads()
     )
+
+
+def training(command: F) -> F:
+    """The options of :class:`onnxcomp.training.config.TrainConfig`."""
+    for option in reversed(_TRAINING):
+        command = option(command)
+    return command
+
+
+_TRAINING: tuple[Callable[[Any], Any], ...] = (
+    click.option(
+        "--epochs", type=float, required=True, help="Passes over the training images; may be a fraction."
+    ),
+    click.option("--batch-size", type=int, default=32, show_default=True),
+    click.option("--optimizer", type=click.Choice(["sgd", "adamw"]), default="sgd", show_default=True),
+    click.option("--lr", type=float, help="Peak learning rate; default: 0.02 for sgd, 0.001 for adamw."),
+    click.option(
+        "--seed", type=int, default=0, show_default=True, help="Order and augmentation of the images."
+    ),
+    click.option("--augment/--no-augment", default=True, show_default=True, help="Random crops and flips."),
+    click.option("--checkpoint-every", type=int, default=200, show_default=True, help="In steps."),
+)
+resume = click.option(
+    "--resume", is_flag=True, help="Continue the run in --run-dir exactly where it stopped."
+)
+target = click.option("--target", required=True, metavar="NAME", help="xavier, orin or ort-cpu.")

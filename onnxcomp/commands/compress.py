@@ -1,0 +1,76 @@
+"""``onnxcomp compress``: apply, train, finalize and evaluate in one run directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from onnxcomp.commands import options
+
+
+@click.command("compress")
+@click.argument("operands", nargs=-1, metavar="[PASSES] MODEL")
+@options.data(required=True)
+@options.target
+@click.option(
+    "--run-dir", required=True, type=click.Path(path_type=Path), help="Folder for every file of the run."
+)
+@options.resume
+@options.recipe
+@options.settings
+@options.training
+@click.option("--baseline", is_flag=True, help="Train the dense network for the same budget too.")
+@options.calibration_images
+@options.preprocess
+@options.threads
+@options.as_json
+def command(
+    operands: tuple[str, ...],
+    data: str,
+    target: str,
+    run_dir: Path,
+    resume: bool,
+    recipe_file: Path | None,
+    settings: tuple[str, ...],
+    baseline: bool,
+    calibration_images: int,
+    preprocess: str | None,
+    threads: int | None,
+    as_json: bool,
+    **training: Any,
+) -> None:
+    """Apply PASSES to MODEL, train it, finalize it for TARGET and measure it beside the dense one.
+
+    The run directory holds dense.onnx, compressed.onnx, trained.onnx, deployable.onnx, the metrics
+    and checkpoints of the training, and results.json.
+
+    \b
+    Example:
+      onnxcomp compress prune,qat,distill m.onnx --data cifar10 --target xavier --epochs 2 --run-dir runs/a
+    """
+    from onnxcomp import compress, runtime
+    from onnxcomp import model as models
+    from onnxcomp.data import open_data
+    from onnxcomp.deploy.targets import get_target
+    from onnxcomp.report import console
+    from onnxcomp.training.config import TrainConfig
+    from onnxcomp.training.progress import ConsoleProgress
+
+    text, path = options.passes_and_model(operands, recipe_file)
+    recipe = options.read_recipe(text, recipe_file, settings)
+    chosen = get_target(target)
+    config = TrainConfig(threads=threads or runtime.default_threads(), **training)
+    model = models.load(path)
+    options.set_preprocessing(model, preprocess)
+    with ConsoleProgress(console.console(stderr=True)) as progress:
+        job = compress.Job(
+            open_data(data), config, chosen, run_dir, progress, resume, calibration_images=calibration_images
+        )
+        rows = job.compress(model, recipe, baseline=baseline)
+    if as_json:
+        click.echo(console.to_json(rows))
+    else:
+        console.table(f"{recipe} on {job.data.name}", compress.COLUMNS, compress.table_rows(rows))
+        console.console().print(f"wrote {run_dir}", markup=False, soft_wrap=True)

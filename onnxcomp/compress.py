@@ -1,0 +1,165 @@
+"""All of the road in one run directory: apply, train, finalize, evaluate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnxcomp import calibration, files, pipeline
+from onnxcomp import model as models
+from onnxcomp.data import DataSet
+from onnxcomp.deploy.finalize import finalize
+from onnxcomp.deploy.targets import Target
+from onnxcomp.errors import TrainingError
+from onnxcomp.model import Model
+from onnxcomp.preprocess import ensure_preprocessing
+from onnxcomp.recipe import Recipe
+from onnxcomp.report.console import to_json
+from onnxcomp.report.evaluation import Evaluation, evaluate
+from onnxcomp.training.config import TrainConfig
+from onnxcomp.training.loop import train
+from onnxcomp.training.progress import Progress
+
+DENSE, BASELINE, COMPRESSED, TRAINED, DEPLOYABLE = (
+    f"{name}.onnx" for name in ("dense", "baseline", "compressed", "trained", "deployable")
+)
+RESULTS = "results.json"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network of the table.
+
+    Attributes:
+        name: as the table calls it.
+        file: what was measured.
+    """
+
+    name: str
+    file: str
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True)
+class Job:
+    """What ``compress`` is asked to do.
+
+    Attributes:
+        data: trains, calibrates and measures.
+        config: of the training.
+        target: what the deployable file is for.
+        run_dir: new or empty, unless ``resume``; receives every file.
+        resume: continue what is in ``run_dir``; finished steps are not done again.
+        calibration_images: for the scales of ``qat``.
+        progress: shows the training.
+    """
+
+    data: DataSet
+    config: TrainConfig
+    target: Target
+    run_dir: Path
+    progress: Progress
+    resume: bool = False
+    calibration_images: int = 512
+
+    def compress(self, model: Model, recipe: Recipe, *, baseline: bool = False) -> list[Row]:
+        """Compress ``model`` and measure it beside the dense one, on the test images.
+
+        Args:
+            model: inference form.
+            baseline: train the dense network for the same budget too: the honest comparison for a
+                network that was not fully trained.
+
+        Returns:
+            Rows for the dense network as given, the dense one trained on (with ``baseline``) and the
+            deployable file; ``results.json`` holds them too.
+
+        Raises:
+            OnnxcompError: as the single steps.
+        """
+        model = model.copy()
+        ensure_preprocessing(model, self.data)
+        self._open()
+        self.progress.note(f"apply {recipe}")
+        compressed = self._applied(model, recipe)
+        models.save(model, self.run_dir / DENSE)
+        rows = [self._measure("dense, as given", DENSE)]
+        if baseline:
+            self.progress.note("train the dense network for the same budget")
+            models.save(self._trained(model, "baseline"), self.run_dir / BASELINE)
+            rows.append(self._measure("dense, trained on", BASELINE))
+        self.progress.note("train the compressed network")
+        trained = self._trained(compressed, "training")
+        models.save(trained, self.run_dir / TRAINED)
+        models.save(finalize(trained, self.target), self.run_dir / DEPLOYABLE)
+        names = " + ".join(step.name for step in recipe.passes)
+        rows.append(self._measure(f"{names}, {self.target.name}", DEPLOYABLE))
+        with files.atomic_path(self.run_dir / RESULTS) as temporary:
+            temporary.write_text(to_json({"recipe": str(recipe), "rows": rows}) + "\n", encoding="utf-8")
+        return rows
+
+    def _open(self) -> None:
+        taken = self.run_dir.exists() and (not self.run_dir.is_dir() or any(self.run_dir.iterdir()))
+        if taken and not self.resume:
+            raise TrainingError(
+                "is not empty", where=str(self.run_dir), fix="add --resume or choose another --run-dir"
+            )
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+
+    def _applied(self, model: Model, recipe: Recipe) -> Model:
+        path = self.run_dir / COMPRESSED
+        if self.resume and path.exists():
+            found = models.load(path)
+            if found.recipe != str(recipe):
+                raise TrainingError(
+                    f"was made with the recipe {found.recipe}, not {recipe}",
+                    where=str(path),
+                    fix="choose another --run-dir",
+                )
+            return found
+        images = calibration.from_data(
+            model, self.data, images=self.calibration_images, threads=self.config.threads
+        )
+        compressed = pipeline.apply(model, recipe, calibration=images)
+        models.save(compressed, path)
+        return compressed
+
+    def _trained(self, model: Model, name: str) -> Model:
+        folder = self.run_dir / name
+        return train(
+            model,
+            self.data,
+            self.config,
+            folder,
+            resume=self.resume and folder.exists(),
+            progress=self.progress,
+        )
+
+    def _measure(self, name: str, file: str) -> Row:
+        path = self.run_dir / file
+        model = models.load(path)
+        return Row(name, file, evaluate(path, model, self.data.test, threads=self.config.threads))
+
+
+def table_rows(rows: list[Row]) -> list[tuple[str, ...]]:
+    """Cells for :data:`COLUMNS`, one row a network."""
+    return [
+        (
+            row.name,
+            f"{row.evaluation.accuracy.top1:.2f} %",
+            "-" if row.evaluation.accuracy.top5 is None else f"{row.evaluation.accuracy.top5:.2f} %",
+            f"{row.evaluation.file.raw:,}",
+            f"{row.evaluation.file.deflated:,}",
+            f"{row.evaluation.parameters.nonzero_int8:,}",
+            *_latency(row.evaluation),
+        )
+        for row in rows
+    ]
+
+
+COLUMNS = ("network", "top-1", "top-5", "bytes", "deflated", "non-zero", "median ms", "p99 ms")
+
+
+def _latency(evaluation: Evaluation) -> tuple[str, str]:
+    latency = evaluation.latency
+    return ("-", "-") if latency is None else (f"{latency.median:.3f}", f"{latency.p99:.3f}")
