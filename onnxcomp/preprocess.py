@@ -95,9 +95,10 @@ def ensure_preprocessing(model: Model, data: DataSet) -> None:
             fix="give the network's data, or a network for these classes",
         )
     if model.classes and model.classes != data.classes:
-        index = next(i for i, name in enumerate(data.classes) if model.classes[i] != name)
+        pairs = enumerate(zip(data.classes, model.classes, strict=False))
+        differing = (f": class {i} is {own}, the network's is {its}" for i, (own, its) in pairs if own != its)
         raise DataError(
-            f"class {index} is {data.classes[index]}, the network's is {model.classes[index]}",
+            f"its class names are not the network's{next(differing, '')}",
             where=where,
             fix="name and order the classes as the network does",
         )

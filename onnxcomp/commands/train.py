@@ -17,19 +17,13 @@ if TYPE_CHECKING:
 @click.argument("model_path", metavar="MODEL", type=click.Path(path_type=Path))
 @options.output
 @options.data(required=True)
-@click.option("--epochs", type=float, required=True, help="Passes over the training images; 0.5 is half a one.")
+@options.training
 @click.option(
     "--run-dir",
     type=click.Path(path_type=Path),
     help="Folder for metrics and checkpoints; default: runs/ and the output's name.",
 )
-@click.option("--resume", is_flag=True, help="Continue the run in --run-dir exactly where it stopped.")
-@click.option("--batch-size", type=int, default=32, show_default=True)
-@click.option("--optimizer", type=click.Choice(["sgd", "adamw"]), default="sgd", show_default=True)
-@click.option("--lr", type=float, help="Peak learning rate; default: 0.02 for sgd, 0.001 for adamw.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Order and augmentation of the images.")
-@click.option("--augment/--no-augment", default=True, show_default=True, help="Random crops and flips.")
-@click.option("--checkpoint-every", type=int, default=200, show_default=True, help="In steps.")
+@options.resume
 @options.preprocess
 @options.threads
 @options.as_json

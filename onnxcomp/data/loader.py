@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from onnxcomp.model import Preprocessing
 
 Batch = tuple[NDArray[np.float32], NDArray[np.int64]]
+Batches = Generator[Batch, None, None]
 AHEAD = 4
 
 
@@ -90,7 +91,7 @@ class TrainingBatches:
             self._orders[epoch] = order
         return order
 
-    def iterate(self, start_step: int, stop_step: int) -> Iterator[Batch]:
+    def iterate(self, start_step: int, stop_step: int) -> Batches:
         """``batch(start_step)`` to ``batch(stop_step - 1)``, prepared a few ahead by one thread.
 
         Raises:
@@ -101,7 +102,7 @@ class TrainingBatches:
 
 def evaluation_batches(
     image_set: ImageSet, size: Size, preprocessing: Preprocessing, channels: int, batch_size: int
-) -> Iterator[Batch]:
+) -> Batches:
     """The whole set in order; the last batch may be smaller. Prepared a few ahead by one thread.
 
     Yields:
@@ -119,7 +120,7 @@ def evaluation_batches(
     return _prefetch(batch, range(0, len(image_set), batch_size))
 
 
-def _prefetch(prepare: Callable[[int], Batch], steps: range) -> Iterator[Batch]:
+def _prefetch(prepare: Callable[[int], Batch], steps: range) -> Batches:
     """``prepare`` of each step, in order; its exception comes where its batch would have come."""
     waiting: deque[Future[Batch]] = deque()
     pool = ThreadPoolExecutor(1, "onnxcomp-data")

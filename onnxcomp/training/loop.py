@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
 from onnxcomp import pipeline
 from onnxcomp.data import DataSet, TrainingBatches
-from onnxcomp.data.loader import Batch
 from onnxcomp.errors import TrainingError
 from onnxcomp.model import Form, Model
 from onnxcomp.preprocess import ensure_preprocessing
@@ -86,7 +84,7 @@ def train(
     run.begin(identity, start)
     progress.begin(start, steps)
     window = Window()
-    with closing(cast(Generator[Batch, None, None], batches.iterate(start, steps))) as stream:
+    with closing(batches.iterate(start, steps)) as stream:
         for done, (images, labels) in enumerate(stream, start + 1):
             result = trainer.step(done - 1, images, labels)
             window.add(result.losses, result.logits, labels)

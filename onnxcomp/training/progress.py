@@ -69,6 +69,8 @@ class ConsoleProgress:
     def begin(self, done: int, total: int) -> None:
         self._total = total
         self._tenth = 10 * done // total
+        for finished in self._bar.task_ids:
+            self._bar.remove_task(finished)
         self._task = self._bar.add_task("training", total=total, completed=done, values="")
         self._bar.start()
 

@@ -16,12 +16,15 @@ IDENTITY = Identity("abc", {"lr": 0.1, "optimizer": "sgd", "augment": True})
 
 def state():
     rng = np.random.default_rng(0)
-    parameters = {
+    parameters: dict[str, np.ndarray] = {
         "w": rng.normal(size=(4, 3)).astype(np.float32),
         "w.mask": (rng.random((4, 3)) > 0.5).astype(np.float32),
         "s": np.array(0.25, np.float32),
     }
-    optimizer = {"momentum/w": rng.normal(size=12).astype(np.float32), "steps": np.array(7, np.int64)}
+    optimizer: dict[str, np.ndarray] = {
+        "momentum/w": rng.normal(size=12).astype(np.float32),
+        "steps": np.array(7, np.int64),
+    }
     return Checkpoint(7, parameters, optimizer)
 
 

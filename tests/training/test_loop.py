@@ -14,7 +14,7 @@ from onnxcomp.model import Form, Preprocessing
 from onnxcomp.training.config import TrainConfig
 from onnxcomp.training.loop import describe, train
 from tests import zoo
-from tests.training.fake import IMAGES, PRUNE, colours, fake, linear
+from tests.training.fake import IMAGES, PRUNE, SIZE, colours, fake, linear
 
 BATCH = 8
 PER_EPOCH = IMAGES // BATCH
@@ -231,17 +231,13 @@ def test_the_real_engine_trains_the_statistics_of_batch_normalization(tmp_path):
 
 def test_the_description_tells_data_sets_apart():
     data = colours()
-    other_pixels = DataSet(
-        "colours",
-        ImageSet.from_arrays(data.train.source.pixels // 2, data.train.labels, data.classes),
-        data.test,
-        data.known,
+    pixels, labels = data.train.load(np.arange(IMAGES), (SIZE, SIZE)), data.train.labels
+
+    def other(pixels, labels):
+        return DataSet("colours", ImageSet.from_arrays(pixels, labels, data.classes), data.test)
+
+    assert describe(data) == describe(colours()) == describe(other(pixels, labels))
+    assert (
+        len({describe(data), describe(other(pixels // 2, labels)), describe(other(pixels, labels[::-1]))})
+        == 3
     )
-    other_labels = DataSet(
-        "colours",
-        ImageSet.from_arrays(data.train.source.pixels, data.train.labels[::-1].copy(), data.classes),
-        data.test,
-        data.known,
-    )
-    assert describe(data) == describe(colours())
-    assert len({describe(data), describe(other_pixels), describe(other_labels)}) == 3

@@ -49,12 +49,16 @@ def test_a_resumed_run_does_not_repeat_what_was_done():
     ]
 
 
-def test_on_a_terminal_there_is_one_bar():
+def test_on_a_terminal_there_is_one_bar_even_for_two_runs():
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=160, legacy_windows=False)
     with ConsoleProgress(console) as progress:
+        progress.begin(0, 7)
+        progress.update(7, VALUES)
         progress.begin(0, 10)
         progress.update(10, VALUES)
+    # A bar is redrawn in its line; a second bar would need a second line.
+    assert out.getvalue().count("\n") == 1
     assert "10/10" in out.getvalue()
     assert "soft_targets 0.5" in out.getvalue()
     assert "step 10/10" not in out.getvalue()
