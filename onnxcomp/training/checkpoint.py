@@ -94,7 +94,7 @@ def save(path: Path, checkpoint: Checkpoint, identity: Identity, *, masks: Colle
         masks: names of parameters that hold only 0 and 1; a byte a value is enough for them.
 
     Raises:
-        OnnxcompError: ``path`` cannot be written.
+        OnnxcompError: ``path`` cannot be written; the checkpoint that was there is kept.
     """
     arrays = {
         f"parameter/{name}": array.astype(np.bool_) if name in masks else array
@@ -109,8 +109,13 @@ def save(path: Path, checkpoint: Checkpoint, identity: Identity, *, masks: Colle
         "settings": json.dumps(dict(identity.settings)),
         "crc32": str(_checksum(arrays)),
     }
-    with files.atomic_path(path) as temporary:
-        save_file(arrays, temporary, metadata)
+    try:
+        with files.atomic_path(path) as temporary:
+            save_file(arrays, temporary, metadata)
+    except (OSError, SafetensorError) as error:  # a full disk: safetensors has its own error for it
+        raise CheckpointError(
+            f"cannot be written ({error})", where=str(path), fix="make room and continue with --resume"
+        ) from error
 
 
 def load(path: Path, identity: Identity) -> Checkpoint:

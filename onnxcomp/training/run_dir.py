@@ -90,9 +90,20 @@ class RunDir:
             temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
     def log(self, record: Mapping[str, Any]) -> None:
-        """Append one line of metrics; it has a ``step``."""
-        with self.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        """Append one line of metrics; it has a ``step``.
+
+        Raises:
+            TrainingError: it cannot be written.
+        """
+        try:
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise TrainingError(
+                f"cannot be written ({error.strerror})",
+                where=str(self.metrics),
+                fix="make room and continue with --resume",
+            ) from error
 
     def records(self) -> list[dict[str, Any]]:
         """The metrics so far; a last line that a kill cut short is left out.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from onnxcomp import model as models
 from onnxcomp.errors import CheckpointError
+from onnxcomp.training import checkpoint
 from onnxcomp.training.checkpoint import Checkpoint, Identity, fingerprint, load, save
 from tests import zoo
 
@@ -39,6 +41,23 @@ def test_what_is_saved_comes_back_bit_for_bit(tmp_path):
             assert (array.dtype, array.shape) == (theirs[name].dtype, theirs[name].shape)
             assert array.tobytes() == theirs[name].tobytes()
     assert load_file(path)["parameter/w.mask"].dtype == np.bool_
+    assert [entry.name for entry in tmp_path.iterdir()] == ["c.safetensors"]
+
+
+def test_a_full_disk_is_an_error_of_one_line_and_keeps_the_old_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "c.safetensors"
+    save(path, state(), IDENTITY)
+
+    def full(arrays, target, metadata):
+        target.write_bytes(b"half")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(
+        CheckpointError, match=r"c\.safetensors: cannot be written \(I/O error: No space left"
+    ):
+        save(path, Checkpoint(8, state().parameters, {}), IDENTITY)
+    assert load(path, IDENTITY).step == 7
     assert [entry.name for entry in tmp_path.iterdir()] == ["c.safetensors"]
 
 

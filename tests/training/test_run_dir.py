@@ -93,6 +93,14 @@ def test_metrics_beyond_the_checkpoint_and_a_line_cut_short_are_dropped(tmp_path
     assert [record["step"] for record in run.records()] == [1, 2, 3]
 
 
+def test_metrics_that_cannot_be_written_are_an_error_of_one_line(tmp_path):
+    run = started(tmp_path / "a")
+    run.metrics.unlink()
+    run.metrics.mkdir()
+    with pytest.raises(TrainingError, match=r"metrics\.jsonl: cannot be written \(Is a directory\)"):
+        run.log({"step": 1})
+
+
 def test_what_a_kill_leaves_behind_is_removed_and_does_not_count(tmp_path):
     run = RunDir(tmp_path / "a", resume=False)
     run.path.mkdir()
