@@ -61,6 +61,8 @@ def open_checked(path: Path, max_member: int = MAX_MEMBER) -> zipfile.ZipFile:
 
 def _check_member(info: zipfile.ZipInfo, where: str, max_member: int) -> None:
     name = info.filename
+    if not name:
+        raise DataError("a member without a name", where=where, fix=PACK_AGAIN)
     if name.startswith("/") or "\\" in name or ".." in name.split("/") or re.match("[A-Za-z]:", name):
         raise DataError("a name that may leave the archive", where=where, fix=PACK_AGAIN)
     if stat.S_ISLNK(info.external_attr >> 16):

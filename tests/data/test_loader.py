@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from onnxcomp.data import ImageSet, TrainingBatches, evaluation_batches, loader, to_input
+from onnxcomp.data.images import decode
+from onnxcomp.data.transforms import random_crop, random_flip
+from onnxcomp.errors import DataError
+from onnxcomp.model import Preprocessing
+from tests.data.pictures import encoded
+
+SIZE = (16, 16)
+PREPROCESSING = Preprocessing((120.0, 121.0, 122.0), (60.0, 61.0, 62.0))
+
+
+def image_set(count: int = 23, flip: bool = True) -> ImageSet:
+    """Each image differs, and its label is its number."""
+    pixels = np.random.default_rng(7).integers(0, 256, (count, *SIZE, 3), np.uint8)
+    return ImageSet.from_arrays(pixels, np.arange(count), [str(k) for k in range(count)], flip)
+
+
+def batches(images: ImageSet | None = None, batch_size: int = 5, seed: int = 3, augment: bool = True):
+    return TrainingBatches(images or image_set(), SIZE, PREPROCESSING, 3, batch_size, seed, augment)
+
+
+def data_threads() -> list[str]:
+    return [t.name for t in threading.enumerate() if t.name.startswith("onnxcomp-data")]
+
+
+def equal(first, second) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_shapes_and_steps():
+    made = batches()
+    assert made.steps_per_epoch == 4
+    images, labels = made.batch(0)
+    assert (images.shape, images.dtype) == ((5, 3, 16, 16), np.float32)
+    assert (labels.shape, labels.dtype) == ((5,), np.int64)
+    assert images.flags.c_contiguous
+
+
+def test_an_epoch_takes_each_image_at_most_once_and_epochs_differ():
+    made = batches()
+    epochs = [np.concatenate([made.batch(4 * e + k)[1] for k in range(4)]) for e in range(3)]
+    assert all(len(set(epoch.tolist())) == 20 for epoch in epochs)
+    assert not np.array_equal(epochs[0], epochs[1])
+    assert not np.array_equal(epochs[1], epochs[2])
+
+
+def test_without_augmentation_images_are_as_they_are():
+    images = image_set()
+    values, labels = batches(images, augment=False).batch(9)
+    assert np.array_equal(values, to_input(images.load(labels, SIZE), PREPROCESSING, 3))
+
+
+def test_augmentation_differs_between_epochs():
+    made = batches(image_set(5))
+    seen = {made.batch(step)[0][made.batch(step)[1].argsort()].tobytes() for step in range(6)}
+    assert len(seen) == 6
+
+
+def test_images_that_must_not_be_flipped_are_not():
+    pixels = np.zeros((40, 1, 64, 3), np.uint8)
+    pixels[:, :, 32:] = 255
+    for flip in (False, True):
+        images = ImageSet.from_arrays(pixels, np.zeros(40, np.int64), ["x"], flip)
+        values, _ = TrainingBatches(images, (1, 64), PREPROCESSING, 3, 40, 0).batch(0)
+        mirrored = values[:, 0, 0, 20] > values[:, 0, 0, 44]
+        assert mirrored.any() == flip
+
+
+def test_what_a_batch_is():
+    """The order, the crop and the mirroring of a step, written out: a run resumed later relies on it."""
+    images = image_set()
+    chosen = np.random.default_rng([3, 2]).permutation(23)[5:10]
+    # Counted from 1: a seed sequence is padded with zeros, so [3, 2, 0] would be the order's [3, 2].
+    rng = np.random.default_rng([3, 2, 1 + 1])
+    cropped = random_crop(images.load(chosen, SIZE), rng, PREPROCESSING.mean)
+    expected = to_input(random_flip(cropped, rng), PREPROCESSING, 3)
+    assert equal(batches(images).batch(2 * 4 + 1), (expected, chosen))
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**40), st.lists(st.integers(0, 40), min_size=1, max_size=6), st.booleans())
+def test_a_batch_depends_on_its_step_alone(seed, steps, augment):
+    one = batches(seed=seed, augment=augment)
+    for step in steps:
+        assert equal(one.batch(step), batches(seed=seed, augment=augment).batch(step))
+    for step in reversed(steps):
+        assert equal(one.batch(step), batches(seed=seed, augment=augment).batch(step))
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    seed=st.integers(0, 2**32), start=st.integers(0, 20), count=st.integers(0, 15), ahead=st.integers(0, 20)
+)
+def test_iterate_gives_the_batches_whatever_is_prefetched(seed, start, count, ahead):
+    made = batches(seed=seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loader, "AHEAD", ahead)
+        found = list(made.iterate(start, start + count))
+    assert len(found) == count
+    assert all(equal(batch, made.batch(start + k)) for k, batch in enumerate(found))
+
+
+def test_seeds_differ():
+    assert not equal(batches(seed=1).batch(0), batches(seed=2).batch(0))
+
+
+class Slow:
+    """Counts what is asked of it; the image of index 9 is broken."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __len__(self) -> int:
+        return 100
+
+    def image(self, index: int):
+        self.asked += 1
+        return decode(b"broken" if index == 9 else encoded(), f"{index}.png")
+
+
+def slow_set() -> tuple[Slow, ImageSet]:
+    source = Slow()
+    return source, ImageSet(source, np.zeros(100, np.int64), ("x",))
+
+
+def test_an_error_comes_where_its_batch_would_have_come():
+    found = evaluation_batches(slow_set()[1], SIZE, PREPROCESSING, 3, 4)
+    assert len(next(found)[1]) == len(next(found)[1]) == 4
+    with pytest.raises(DataError, match=r"9.png: not a JPEG"):
+        next(found)
+    assert not data_threads()
+
+
+def test_training_meets_the_error_too():
+    made = TrainingBatches(slow_set()[1], SIZE, PREPROCESSING, 3, 10, 0)
+    with pytest.raises(DataError, match=r"9.png: not a JPEG"):
+        list(made.iterate(0, made.steps_per_epoch))
+    assert not data_threads()
+
+
+def test_a_consumer_that_stops_stops_the_thread():
+    source, images = slow_set()
+    found = evaluation_batches(images, SIZE, PREPROCESSING, 3, 1)
+    next(found)
+    assert isinstance(found, Generator)
+    found.close()
+    assert not data_threads()
+    # The batch taken, those ahead of it, and one that was in the making.
+    assert source.asked <= 1 + loader.AHEAD + 1
+
+
+def test_an_iterator_that_is_never_used_starts_no_thread():
+    made = batches()
+    del made
+    unused = batches().iterate(0, 10)
+    assert not data_threads()
+    assert len(list(unused)) == 10
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 24])
+def test_batch_size_that_does_not_fit(batch_size):
+    with pytest.raises(DataError, match=f"a batch of {batch_size} cannot be made of 23 training images"):
+        batches(batch_size=batch_size)
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 23, 100])
+def test_evaluation_goes_through_everything_in_order(batch_size):
+    images = image_set()
+    found = list(evaluation_batches(images, SIZE, PREPROCESSING, 3, batch_size))
+    assert [len(labels) for _, labels in found[:-1]] == [batch_size] * (len(found) - 1)
+    assert np.concatenate([labels for _, labels in found]).tolist() == list(range(23))
+    values = np.concatenate([values for values, _ in found])
+    assert np.array_equal(values, to_input(images.load(range(23), SIZE), PREPROCESSING, 3))
+
+
+def test_images_of_another_size_and_a_grey_network():
+    grey = Preprocessing((120.0,), (60.0,))
+    made = TrainingBatches(image_set(), (24, 8), grey, 1, 4, 0)
+    assert made.batch(0)[0].shape == (4, 1, 24, 8)
+    assert replace(made, seed=1).batch(0)[0].shape == (4, 1, 24, 8)
