@@ -1,0 +1,131 @@
+"""What holds of every network of the table."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+
+from onnxcomp import models
+from onnxcomp.errors import ModelError
+from onnxcomp.model import to_proto
+from onnxcomp.models.export import count_parameters
+from tests import run
+
+# torchvision's own counts for 1000 classes.
+TORCHVISION = {
+    "densenet121": 7_978_856,
+    "densenet169": 14_149_480,
+    "densenet201": 20_013_928,
+    "densenet161": 28_681_000,
+}
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_parameter_count_is_torchvisions(name: str) -> None:
+    assert count_parameters(models.build(name, input_size=32)) == TORCHVISION[name]
+
+
+def test_the_table_names_the_family() -> None:
+    assert list(models.NAMES) == [*TORCHVISION, "densenet-bc-40-12"]
+
+
+@pytest.mark.parametrize("stem", models.STEMS)
+@pytest.mark.parametrize("name", models.NAMES)
+def test_is_valid_onnx_at_its_smallest_input(name: str, stem: str) -> None:
+    size = models.NAMES[name]().smallest_input(stem)
+    proto = to_proto(models.build(name, num_classes=3, input_size=size, stem=stem))
+    onnx.checker.check_model(proto, full_check=True)
+    assert proto.ir_version == 8
+    assert [(entry.domain, entry.version) for entry in proto.opset_import] == [("", 17)]
+
+
+@pytest.mark.parametrize("name", ["densenet121", "densenet-bc-40-12"])
+@pytest.mark.parametrize("stem", models.STEMS)
+def test_interface_and_answers(name: str, stem: str) -> None:
+    model = models.build(name, num_classes=7, input_size=40, stem=stem)
+    assert (model.image.name, model.image.shape) == ("input", ["N", 3, 40, 40])
+    assert (model.logits.name, model.logits.shape) == ("logits", ["N", 7])
+    assert (model.batch, model.image_shape, model.num_classes) == (None, (3, 40, 40), 7)
+    images = run.images(model, 3)
+    logits = run.logits(model, images)
+    assert logits.shape == (3, 7)
+    assert np.isfinite(logits).all()
+    # The batch is free, and images do not mix.
+    np.testing.assert_allclose(run.logits(model, images[1:2]), logits[1:2], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", models.NAMES)
+def test_only_standard_operators_named_uniquely(name: str) -> None:
+    graph = models.build(name, num_classes=2, input_size=32).graph
+    assert {node.op for node in graph.nodes} <= {
+        "Conv", "BatchNormalization", "Relu", "MaxPool", "AveragePool", "Concat", "GlobalAveragePool",
+        "Flatten", "Gemm",
+    }  # fmt: skip
+    names = [node.name for node in graph.nodes]
+    assert len(names) == len(set(names))
+
+
+def test_the_same_seed_gives_the_same_weights() -> None:
+    first, again, other = (
+        {name: c.values for name, c in models.build("densenet-bc-40-12", seed=seed).constants().items()}
+        for seed in (5, 5, 6)
+    )
+    assert first.keys() == again.keys() == other.keys()
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    drawn = [name for name in first if "norm" not in name and not name.endswith("bias")]
+    assert len(drawn) == 1 + 3 * 6 * 2 + 2 + 1
+    assert not any(np.array_equal(first[name], other[name]) for name in drawn)
+
+
+@pytest.mark.parametrize(
+    ("name", "stem", "size"),
+    [("densenet121", "imagenet", 224), ("densenet121", "cifar", 32), ("densenet-bc-40-12", None, 32)],
+)
+def test_default_input_size(name: str, stem: str | None, size: int) -> None:
+    assert models.build(name, num_classes=2, stem=stem).image_shape == (3, size, size)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("densenet201x", {}, "there is no network 'densenet201x'; did you mean densenet201?"),
+        (
+            "vgg",
+            {},
+            "there is no network 'vgg'; choose from densenet121, densenet169, densenet201, densenet161,"
+            " densenet-bc-40-12",
+        ),
+        ("densenet121", {"stem": "cifr"}, "there is no stem 'cifr'; did you mean cifar?"),
+        (
+            "densenet121",
+            {"input_size": 28},
+            "densenet121: an input of 28x28 is too small for its poolings (stem imagenet);"
+            " use an input size of at least 29",
+        ),
+        (
+            "densenet121",
+            {"input_size": 7, "stem": "cifar"},
+            "densenet121: an input of 7x7 is too small for its poolings (stem cifar);"
+            " use an input size of at least 8",
+        ),
+        (
+            "densenet-bc-40-12",
+            {"input_size": -4},
+            "densenet-bc-40-12: an input of -4x-4 is too small for its poolings (stem cifar);"
+            " use an input size of at least 4",
+        ),
+        ("densenet121", {"input_size": 10**9}, "the input size is 1000000000; choose from 29 to 8192"),
+        ("densenet121", {"num_classes": 0}, "the number of classes is 0; choose from 1 to 100000"),
+        (
+            "densenet121",
+            {"num_classes": 10**9},
+            "the number of classes is 1000000000; choose from 1 to 100000",
+        ),
+        ("densenet121", {"seed": -1}, "the seed is -1; choose from 0 to 9223372036854775807"),
+    ],
+)
+def test_refusals(name: str, options: dict, message: str) -> None:
+    with pytest.raises(ModelError) as refusal:
+        models.build(name, **options)
+    assert str(refusal.value) == message
