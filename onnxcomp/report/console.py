@@ -23,7 +23,8 @@ from rich.table import Table
 from rich.text import Text
 
 NUMBER = re.compile(r"-|[-+]?[\d,.]+(e[-+]?\d+)?( ?(%|ms|s|B|kB|MB|GB|K|M|G|dB|points))?|inf|nan")
-MIN_NAME_WIDTH = 24
+MIN_NAME_WIDTH, MAX_UNWRAPPED_WIDTH = 24, 32
+GAP = 3  # between two columns: a space on each side of a separator
 PLAIN_SECONDS = 30.0
 
 
@@ -63,7 +64,7 @@ def table(
             Text(columns[index]),
             justify="right" if _numeric(column) else "left",
             overflow="fold",
-            no_wrap=index > 0,
+            no_wrap=index > 0 and _width(columns[index], column) <= MAX_UNWRAPPED_WIDTH,
             min_width=min(MIN_NAME_WIDTH, _width(columns[index], column)) if index == 0 else None,
         )
     for row in cells:
@@ -96,7 +97,7 @@ def _fitting(
     widths[0] = min(widths[0], MIN_NAME_WIDTH)
     kept = list(range(len(columns)))
     for name in optional:
-        if sum(widths[index] + 2 for index in kept) <= width:
+        if sum(widths[index] + GAP for index in kept) + 1 <= width:
             break
         kept.remove(columns.index(name))
     return kept

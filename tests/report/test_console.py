@@ -56,7 +56,10 @@ def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b[3" not in text.getvalue().replace("\x1b[3m", "")  # italics are no colour
 
 
-@pytest.mark.parametrize(("width", "left_out"), [(60, ()), (44, ("output",)), (36, ("output", "op"))])
+@pytest.mark.parametrize(
+    ("width", "left_out"),
+    [(52, ()), (51, ("output",)), (43, ("output",)), (42, ("output", "op")), (36, ("output", "op"))],
+)
 def test_a_narrow_terminal_drops_columns_and_folds_names(
     monkeypatch: pytest.MonkeyPatch, width: int, left_out: Sequence[str]
 ) -> None:
@@ -67,11 +70,20 @@ def test_a_narrow_terminal_drops_columns_and_folds_names(
     )
     lines = text.getvalue().splitlines()
     heading = lines[1]
+    assert heading.split()[-1] == "MACs"
     assert [word for word in ("op", "output") if word not in heading.split()] == sorted(left_out)
     assert max(len(line.rstrip()) for line in lines if "Left out" not in line) <= width
     folded = "".join(line.split()[0] for line in lines[3:] if line.strip() and "Left" not in line)
     assert folded.startswith(name)  # all of it, over several lines
     assert ("Left out" in text.getvalue()) is bool(left_out)
+
+
+def test_a_long_value_wraps_and_leaves_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = terminal(monkeypatch, 60, color_system=None)
+    table("", ("property", "value"), [("nodes per operator", "402 QuantizeLinear, " * 9), ("opset", "17")])
+    assert "nodes per operator" in text.getvalue()
+    assert text.getvalue().count("QuantizeLinear") == 9
+    assert max(map(len, text.getvalue().splitlines())) <= 60
 
 
 def test_progress_without_a_terminal_is_one_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
