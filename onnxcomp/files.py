@@ -48,9 +48,7 @@ def check_writable(path: Path) -> None:
     if path.is_dir():
         raise OnnxcompError("is a folder", where=str(path), fix="name a file")
     if not parent.is_dir():
-        raise OnnxcompError(
-            "there is no such folder", where=str(parent), fix="create it or choose another"
-        )
+        raise OnnxcompError("there is no such folder", where=str(parent), fix="create it or choose another")
     # os.access says yes to root on a read-only bit, so ask the bit as well: root's wish to keep
     # a file is a wish too.
     read_only = path.exists() and not path.stat().st_mode & 0o222
