@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from onnxcomp.model import Role
+from onnxcomp.training.lowering.batch_norm import lower_batch_norm
+from tests.training import networks
+from tests.training.lowering import forward
+
+
+def test_the_student_alone_is_lowered() -> None:
+    model = networks.zoo_compression("densenet", "distill")
+    training = forward.skeleton(model)
+    count = lower_batch_norm(training.graph, set(training.names(Role.STATISTIC)))
+    internal = [node for node in training.graph.nodes if node.op == "BatchNormInternal"]
+    assert len(internal) == count == sum(n.op == "BatchNormalization" for n in model.graph.nodes) / 2
+    assert all(len(node.outputs) == 5 and node.attrs["training_mode"] == 1 for node in internal)
+    rest = [node for node in training.graph.nodes if node.op == "BatchNormalization"]
+    assert len(rest) == count
+    assert all(node.name.startswith("teacher/") for node in rest)
+
+
+def test_momentum_and_epsilon_are_kept() -> None:
+    model = networks.zoo_compression("densenet")
+    norm = next(n for n in model.graph.nodes if n.op == "BatchNormalization")
+    norm.attrs.update(momentum=0.75, epsilon=1e-3)
+    training = forward.skeleton(model)
+    lower_batch_norm(training.graph, set(training.names(Role.STATISTIC)))
+    (lowered,) = [n for n in training.graph.nodes if n.name == norm.name]
+    assert (lowered.attrs["momentum"], lowered.attrs["epsilon"]) == (0.75, 1e-3)
+
+
+def test_statistics_are_not_outputs_of_the_graph() -> None:
+    """As graph outputs they would no longer be updated in place."""
+    model = networks.zoo_compression("densenet")
+    training = forward.skeleton(model)
+    lower_batch_norm(training.graph, set(training.names(Role.STATISTIC)))
+    assert [t.name for t in training.graph.outputs] == [training.logits, *training.losses]
