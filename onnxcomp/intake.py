@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnx_graphsurgeon as gs
@@ -34,8 +35,24 @@ def read(path: Path) -> onnx.ModelProto:
         raise ModelError("not an ONNX file, or a truncated one", where=where, fix=_EXPORT_AGAIN) from error
     if not proto.graph.node or not proto.opset_import:
         raise ModelError("not an ONNX file: it holds no graph", where=where, fix=_EXPORT_AGAIN)
+    if not _is_text(proto):
+        raise ModelError("damaged: a name in it is not text", where=where, fix=_EXPORT_AGAIN)
     _load_external_data(proto, path)
     return proto
+
+
+def _is_text(message: Any) -> bool:
+    """Whether every string of a message, and of those in it, is UTF-8; protobuf gives others as bytes."""
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_STRING:
+            values = [value] if isinstance(value, str | bytes) else value
+            if not all(isinstance(item, str) for item in values):
+                return False
+        elif field.type == field.TYPE_MESSAGE:
+            values = [value] if hasattr(value, "ListFields") else value
+            if not all(_is_text(item) for item in values):
+                return False
+    return True
 
 
 def _load_external_data(proto: onnx.ModelProto, path: Path) -> None:
