@@ -31,7 +31,7 @@ def test_what_is_read() -> None:
         ("{}", "{} is not a list of strings"),
         ("[", "Expecting value"),
         ("[" * 100_000, "nested too deeply"),
-        (f"[{'1, ' * 50}1]", "[1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1... is not a list of strings"),
+        (f"[{'1, ' * 50}1]", "[1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, ... is not a list of strings"),
     ],
 )
 def test_no_strings(text: str, reason: str) -> None:
