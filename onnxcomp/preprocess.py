@@ -18,21 +18,6 @@ PREPROCESSING = {
     "imagenet": Preprocessing((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
 }
 
-CLASSES = {
-    "cifar10": (
-        "airplane",
-        "automobile",
-        "bird",
-        "cat",
-        "deer",
-        "dog",
-        "frog",
-        "horse",
-        "ship",
-        "truck",
-    ),
-}
-
 
 def parse_preprocessing(text: str) -> Preprocessing:
     """Read a name of :data:`PREPROCESSING`, or ``mean,mean,mean/std,std,std`` in units of 0..255.
@@ -64,14 +49,15 @@ def _refusal(text: str, reason: str) -> ModelError:
 
 
 def parse_classes(text: str) -> tuple[str, ...]:
-    """Read a name of :data:`CLASSES`, or class names in the order of the logits, with commas between.
+    """Read ``cifar10``, or class names in the order of the logits, with commas between.
 
     Raises:
         ModelError: an empty name, or one that comes twice.
     """
-    named = CLASSES.get(text.strip().lower())
-    if named is not None:
-        return named
+    if text.strip().lower() == "cifar10":
+        from onnxcomp.data.cifar import CLASSES
+
+        return CLASSES
     classes = tuple(name.strip() for name in text.split(","))
     for index, name in enumerate(classes):
         if not name:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from onnxcomp.data.cifar import CLASSES
 from onnxcomp.errors import ModelError
 from onnxcomp.model import Preprocessing
-from onnxcomp.preprocess import CLASSES, parse_classes, parse_preprocessing
+from onnxcomp.preprocess import parse_classes, parse_preprocessing
 
 
 @pytest.mark.parametrize(
@@ -54,8 +55,8 @@ def test_refused_preprocessing(text: str, reason: str) -> None:
 
 
 def test_classes() -> None:
-    assert parse_classes("cifar10") == CLASSES["cifar10"] == tuple(sorted(CLASSES["cifar10"]))
-    assert len(CLASSES["cifar10"]) == 10
+    assert parse_classes("cifar10") == CLASSES == tuple(sorted(CLASSES))
+    assert len(CLASSES) == 10
     assert parse_classes("cat, big dog ,0") == ("cat", "big dog", "0")
 
 

@@ -10,8 +10,9 @@ import onnx
 import pytest
 
 from onnxcomp import model as models
+from onnxcomp.data.cifar import CLASSES
 from onnxcomp.model import Form
-from onnxcomp.preprocess import CLASSES, PREPROCESSING
+from onnxcomp.preprocess import PREPROCESSING
 from tests import run
 from tests.commands.call import call
 from tests.shared import SHARED, needs_shared
@@ -49,7 +50,7 @@ def test_json_says_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         "weights": None,
         "seed": 3,
         "preprocessing": {"mean": [125.3, 123.0, 113.9], "std": [63.0, 62.1, 66.7]},
-        "classes": list(CLASSES["cifar10"]),
+        "classes": list(CLASSES),
     }
 
 
