@@ -107,22 +107,21 @@ class Job:
         self.run_dir.mkdir(parents=True, exist_ok=True)
 
     def _applied(self, model: Model, recipe: Recipe) -> Model:
+        """The compression form as the file holds it, so that a resumed run starts from the same."""
         path = self.run_dir / COMPRESSED
-        if self.resume and path.exists():
-            found = models.load(path)
-            if found.recipe != str(recipe):
-                raise TrainingError(
-                    f"was made with the recipe {found.recipe}, not {recipe}",
-                    where=str(path),
-                    fix="choose another --run-dir",
-                )
-            return found
-        images = calibration.from_data(
-            model, self.data, images=self.calibration_images, threads=self.config.threads
-        )
-        compressed = pipeline.apply(model, recipe, calibration=images)
-        models.save(compressed, path)
-        return compressed
+        if not (self.resume and path.exists()):
+            images = calibration.from_data(
+                model, self.data, images=self.calibration_images, threads=self.config.threads
+            )
+            models.save(pipeline.apply(model, recipe, calibration=images), path)
+        found = models.load(path)
+        if found.recipe != str(recipe):
+            raise TrainingError(
+                f"was made with the recipe {found.recipe}, not {recipe}",
+                where=str(path),
+                fix="choose another --run-dir",
+            )
+        return found
 
     def _trained(self, model: Model, name: str) -> Model:
         folder = self.run_dir / name

@@ -35,8 +35,8 @@ class Qat(Pass):
     name: ClassVar[str] = "qat"
     follows: ClassVar[tuple[str, ...]] = ("prune",)
 
-    calibration: Method = "mse"
-    percentile: Annotated[float, Field(gt=50, le=100)] = 99.99
+    calibration: Method = "percentile"
+    percentile: Annotated[float, Field(gt=50, le=100)] = 99.999
     exclude: tuple[str, ...] = ()
 
     def requires(self, model: Model, context: Context) -> None:

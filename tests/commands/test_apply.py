@@ -1,0 +1,68 @@
+"""``onnxcomp apply`` as its user meets it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import onnx
+import pytest
+
+from onnxcomp import model as models
+from onnxcomp.model import Form, Preprocessing
+from tests import zoo
+from tests.commands.call import call
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    path = tmp_path / "m.onnx"
+    onnx.save(zoo.resnet(size=8), path)
+    return path
+
+
+def test_all_three_passes(capsys: pytest.CaptureFixture[str], tmp_path: Path, network: Path) -> None:
+    output = tmp_path / "c.onnx"
+    code, out, err = call(
+        capsys,
+        *("apply", "prune,qat,distill", network, "-o", output, "--data", "digits", "--threads", 1),
+        *("--set", "prune.sparsity=0.9", "--calibration-images", 64),
+    )
+    assert (code, err) == (0, "")
+    assert "prune{sparsity=0.9},qat,distill" in out
+    onnx.checker.check_model(onnx.load(output), full_check=True)
+    found = models.load(output)
+    assert found.form is Form.COMPRESSION
+    assert found.classes == tuple("0123456789")
+    assert found.preprocessing is not None
+
+
+def test_json_and_the_recipe_file(capsys: pytest.CaptureFixture[str], tmp_path: Path, network: Path) -> None:
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("passes:\n- prune: {sparsity: 0.7}\n- distill\n", encoding="utf-8")
+    output = tmp_path / "c.onnx"
+    code, out, _ = call(capsys, "apply", "--recipe", recipe, network, "-o", output, "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert found["recipe"] == "prune{sparsity=0.7},distill"
+    assert [step["pass"] for step in found["steps"]] == ["prune", "distill"]
+    assert found["losses"]["loss/task"] == 0.5
+
+
+def test_preprocess_is_written_into_the_file(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, network: Path
+) -> None:
+    output = tmp_path / "c.onnx"
+    code, _, _ = call(capsys, "apply", "prune", network, "-o", output, "--preprocess", "1,2,3/4,5,6")
+    assert code == 0
+    assert models.load(output).preprocessing == Preprocessing((1, 2, 3), (4, 5, 6))
+
+
+def test_a_recipe_and_passes_together_are_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, network: Path
+) -> None:
+    code, _, err = call(
+        capsys, "apply", "prune", network, "-o", tmp_path / "c.onnx", "--recipe", tmp_path / "r.yaml"
+    )
+    assert code == 2
+    assert "MODEL (the recipe file names the passes) is expected" in err

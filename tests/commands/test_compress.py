@@ -1,0 +1,99 @@
+"""``onnxcomp compress``: all of the road in one run directory, and continued."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from onnxcomp import model as models
+from onnxcomp.model import Form
+from tests import zoo
+from tests.commands.call import call
+
+PASSES = "prune{sparsity=0.7 frequency=2},qat,distill"
+
+
+def arguments(folder: Path, target: str = "xavier", **options: object) -> list[object]:
+    given = {"data": "digits", "epochs": 0.5, "threads": 1, "target": target, "run-dir": folder, **options}
+    return [text for name, value in given.items() for text in (f"--{name}", value)]
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    path = tmp_path / "m.onnx"
+    onnx.save(zoo.densenet(size=8, layers=(2, 1), growth=4), path)
+    return path
+
+
+def test_from_a_network_to_a_deployable_file(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, network: Path
+) -> None:
+    folder = tmp_path / "run"
+    code, out, _ = call(capsys, "compress", PASSES, network, *arguments(folder), "--baseline", "--json")
+    assert code == 0
+    rows = json.loads(out)
+    assert [row["name"] for row in rows] == [
+        "dense, as given",
+        "dense, trained on",
+        "prune + qat + distill, xavier",
+    ]
+    assert json.loads((folder / "results.json").read_text())["rows"] == rows
+
+    trained, deployable = models.load(folder / "trained.onnx"), models.load(folder / "deployable.onnx")
+    assert (trained.form, deployable.form) == (Form.COMPRESSION, Form.DEPLOYABLE)
+    masks = {name: c.values for name, c in trained.constants().items() if name.endswith(".mask")}
+    share = 1 - sum(m.sum() for m in masks.values()) / sum(m.size for m in masks.values())
+    assert share == pytest.approx(0.7, abs=1e-3)
+    final = deployable.constants()
+    for name, mask in masks.items():
+        assert not np.any(final[name.removesuffix(".mask")].values[mask == 0])
+    assert not any(node.op == "Mul" for node in deployable.graph.nodes)
+
+
+def test_a_finished_run_is_not_done_again(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, network: Path
+) -> None:
+    folder = tmp_path / "run"
+    common = ["compress", PASSES, network, *arguments(folder)]
+    assert call(capsys, *common)[0] == 0
+    before = {name: (folder / name).read_bytes() for name in ("compressed.onnx", "deployable.onnx")}
+    code, out, err = call(capsys, *common)
+    assert (code, out) == (2, "")
+    assert "is not empty; add --resume" in err
+    code, _, err = call(capsys, *common, "--resume")
+    assert code == 0
+    assert "the run is finished" in err
+    assert before == {name: (folder / name).read_bytes() for name in before}
+    code, _, err = call(capsys, "compress", "prune", network, *arguments(folder), "--resume")
+    assert code == 2
+    assert "was made with the recipe" in err
+
+
+@pytest.mark.parametrize("passes", ["prune", "qat", "distill", "prune,distill"])
+def test_every_recipe_ends_in_a_file_for_the_cpu(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, network: Path, passes: str
+) -> None:
+    folder = tmp_path / "run"
+    code, out, _ = call(capsys, "compress", passes, network, *arguments(folder, "ort-cpu", epochs=0.1))
+    assert code == 0
+    assert "dense, as given" in out
+    assert (folder / "deployable.onnx").is_file()
+
+
+def test_bad_input_comes_before_any_work(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, network: Path
+) -> None:
+    folder = tmp_path / "run"
+    for wrong, message in (
+        (arguments(folder, "xaver"), "did you mean xavier?"),
+        (arguments(folder, epochs=-1), "--epochs: -1.0 is out of range"),
+        (arguments(folder, data="digitz"), "digits"),
+    ):
+        code, out, err = call(capsys, "compress", "prune", network, *wrong)
+        assert (code, out) == (2, "")
+        assert message in err
+        assert not folder.exists()

@@ -1,0 +1,29 @@
+"""``onnxcomp demo``, shortened: the same steps with fewer epochs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from onnxcomp import demo
+from tests.commands.call import call
+
+
+def test_ends_with_the_table(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "DENSE_EPOCHS", 2)
+    monkeypatch.setattr(demo, "EPOCHS", 1)
+    code, out, _ = call(capsys, "demo", "--run-dir", tmp_path / "demo", "--threads", 1, "--json")
+    assert code == 0
+    rows = json.loads(out)
+    names = ["dense, as given", "dense, trained on", "pruned", "+ INT8", "+ distilled"]
+    assert [row["name"] for row in rows] == names
+    top1 = [row["evaluation"]["accuracy"]["top1"] for row in rows]
+    assert min(top1[:2]) > 50, "two epochs are enough to learn something: 88 % measured"
+    nonzero = [row["evaluation"]["parameters"]["nonzero"] for row in rows]
+    assert max(nonzero[2:]) < 0.25 * nonzero[0]
+    size = [row["evaluation"]["file"]["raw"] for row in rows]
+    assert max(size[3:]) < 0.45 * size[0]
