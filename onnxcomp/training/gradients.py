@@ -18,6 +18,7 @@ from onnxcomp import extras
 from onnxcomp.errors import TrainingError
 from onnxcomp.model import IR_VERSION, LABELS, LOSS, Role
 from onnxcomp.training.differentiable import differentiable_path
+from onnxcomp.training.integer_kernels import use_integer_kernels
 from onnxcomp.training.lowering import Training
 from onnxcomp.training.lowering.edit import MICROSOFT, use_microsoft
 
@@ -82,6 +83,7 @@ def differentiate(training: Training) -> tuple[onnx.ModelProto, list[str]]:
             where="train",
             fix="export the network with other operators",
         ) from error
+    use_integer_kernels(proto.graph)
     return _complete(proto, training, trained), trained
 
 

@@ -87,4 +87,6 @@ def _session(proto: onnx.ModelProto, threads: int) -> Any:
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     # Idle threads that spin take the processor from the data loader.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Q/DQ pairs are there to round, not to be fused into integer convolutions.
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
     return ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
