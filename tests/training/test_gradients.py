@@ -118,3 +118,32 @@ def test_relu_uses_the_registered_gradient() -> None:
     ops = [node.op_type for node in proto.graph.node]
     assert "ReluGrad" not in ops
     assert ops.count("FakeQuantGrad") == ops.count("Relu") > 0
+
+
+CONVOLUTIONS: dict[str, dict[str, Any]] = {
+    "uneven padding": {"pads": [0, 1, 2, 1]},
+    "dilated": {"pads": [2, 2, 2, 2], "dilations": [2, 2]},
+    "auto_pad": {"auto_pad": "SAME_LOWER", "strides": [2, 2]},
+    "grouped": {"group": 3, "strides": [2, 1]},
+    "kernel shape from the weight": {"kernel_shape": None, "pads": [1, 1, 1, 1]},
+}
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_convolutions(name: str) -> None:
+    attributes = {"kernel_shape": [3, 3], **CONVOLUTIONS[name]}
+    attributes = {key: value for key, value in attributes.items() if value is not None}
+    net = networks.Builder(1)
+    x = networks.conv(net, "input", "first", 3, 6)
+    weight = net.constant("middle.weight", net.he(9, 6 // attributes.get("group", 1), 3, 3))
+    x = net.node("Conv", [x, weight, net.constant("middle.bias", net.small(9))], "middle", **attributes)
+    model = networks.compression(net.model(networks.head(net, x, "fc", 9, 10), 17, ("N", 3, 8, 8), 10))
+    if "auto_pad" in attributes:  # 8 pixels, stride 2, kernel 3: one row of padding, before
+        reference = next(node for node in model.graph.nodes if node.inputs[1].name == "middle.weight")
+        engine = build(model, batch_size=networks.BATCH, threads=1)
+        reference.attrs.pop("auto_pad")
+        reference.attrs["pads"] = [1, 1, 0, 0]
+        errors = networks.worst_gradient_error(engine, model)
+        assert max(errors.values()) <= TOLERANCE
+    else:
+        assert_gradients(model)
