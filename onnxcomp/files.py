@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -10,13 +11,15 @@ from pathlib import Path
 
 from onnxcomp.errors import OnnxcompError
 
+DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path in the same folder that replaces ``path`` when the block succeeds.
 
     Raises:
-        OnnxcompError: the folder or the file cannot be written.
+        OnnxcompError: the folder or the file cannot be written, or the disk is full.
     """
     check_writable(path)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
@@ -28,6 +31,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
+    except OSError as error:
+        if error.errno not in DISK_FAULTS:
+            raise
+        raise OnnxcompError(
+            f"cannot be written ({error.strerror})", where=str(path), fix="make room or choose another disk"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -9,6 +9,8 @@ import onnx_graphsurgeon as gs
 
 TEACHER_PREFIX = "teacher/"
 LOSS_PREFIX = "loss/"
+RESERVED = (TEACHER_PREFIX, LOSS_PREFIX, "prune/", "qat/")
+"""Beginnings of node names by which the passes know their own nodes."""
 WEIGHTED_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 

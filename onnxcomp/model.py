@@ -16,7 +16,7 @@ from typing import Any
 import onnx
 import onnx_graphsurgeon as gs
 
-from onnxcomp import files, intake, metadata
+from onnxcomp import files, graphs, intake, metadata
 from onnxcomp.errors import ModelError
 from onnxcomp.tidy import tidy
 
@@ -145,10 +145,19 @@ def from_proto(proto: onnx.ModelProto, *, where: str = "model") -> Model:
     intake.check_opset(proto, where)
     model = Model(gs.import_onnx(intake.infer_shapes(proto, where)), **_read_metadata(proto, where))
     tidy(model.graph, where)
+    if model.form is Form.INFERENCE:
+        _release_names(model.graph)
     intake.check_image([t for t in model.graph.inputs if t.name != LABELS], where)
     intake.check_logits([t for t in model.graph.outputs if t.name not in {LOSS, *model.losses}], where)
     _check_metadata(model, where)
     return model
+
+
+def _release_names(graph: gs.Graph) -> None:
+    """Rename the user's nodes that are called as the passes call theirs."""
+    for node in graph.nodes:
+        if node.name.startswith(graphs.RESERVED):
+            node.name = f"model/{node.name}"
 
 
 def _read_metadata(proto: onnx.ModelProto, where: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from onnxcomp import extras, pipeline
+from onnxcomp import pipeline
 from onnxcomp import model as models
 from onnxcomp import recipe as recipes
 from tests import zoo
@@ -207,7 +207,7 @@ def test_runtimes(
             return object()
         raise importlib.metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(extras.importlib.metadata, "distribution", distribution)
+    monkeypatch.setattr(importlib.metadata, "distribution", distribution)
     monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
     assert message in refused("evaluate", network, "--data", "digits")
 
