@@ -13,8 +13,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from onnxcomp import pipeline
 from onnxcomp import model as models
+from onnxcomp import pipeline
 from onnxcomp import recipe as recipes
 from tests import zoo
 from tests.commands.call import call

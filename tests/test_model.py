@@ -197,8 +197,8 @@ def test_the_same_model_is_written_as_the_same_bytes(tmp_path: Path) -> None:
 
 def test_nodes_called_as_the_passes_call_theirs_are_renamed() -> None:
     proto = zoo.resnet()
-    proto.graph.node[0].name = "teacher/conv"
-    proto.graph.node[1].name = "prune/relu"
+    first, second = [node for node in proto.graph.node if node.op_type == "Conv"][:2]
+    first.name, second.name = "teacher/conv", "prune/conv"
     names = [node.name for node in from_proto(proto).graph.nodes]
     assert not [name for name in names if name.startswith(("teacher/", "prune/", "loss/", "qat/"))]
     assert "model/teacher/conv" in names
