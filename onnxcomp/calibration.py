@@ -60,18 +60,21 @@ def from_data(model: Model, data: DataSet, *, images: int, threads: int) -> Imag
 
     Args:
         model: says the size, the channels and the preprocessing, which must be known.
+        images: at most all are used; rounded up to whole batches where the network's batch is fixed.
     """
     from onnxcomp.data import to_input
 
     preprocessing = model.preprocessing
     assert preprocessing is not None
     channels, height, width = model.image_shape
-    count = min(images, len(data.train))
     size = model.batch or 32
-    chosen = np.linspace(0, len(data.train) - 1, max(count, size)).astype(np.int64)
+    count = min(images, len(data.train))
+    if model.batch is not None:
+        count += -count % size
+    chosen = np.linspace(0, len(data.train) - 1, count).astype(np.int64)
 
     def batches() -> Iterator[npt.NDArray[np.float32]]:
-        for start in range(0, len(chosen) - size + 1, size):
+        for start in range(0, count, size):
             indices = chosen[start : start + size]
             yield to_input(data.train.load(indices, (height, width)), preprocessing, channels)
 

@@ -58,10 +58,10 @@ def check_writable(path: Path) -> None:
         raise OnnxcompError("is a folder", where=str(path), fix="name a file")
     if not parent.is_dir():
         raise OnnxcompError("there is no such folder", where=str(parent), fix="create it or choose another")
-    # os.access says yes to root on a read-only bit, so ask the bit as well: root's wish to keep
-    # a file is a wish too.
-    read_only = path.exists() and not path.stat().st_mode & 0o222
-    if read_only or not os.access(path if path.exists() else parent, os.W_OK):
+    # The folder too where the file exists: it is replaced, not written into. os.access says yes to
+    # root on a read-only bit, so ask the bit as well: root's wish to keep a file is a wish too.
+    places = [parent, path] if path.exists() else [parent]
+    if not all(os.access(place, os.W_OK) and place.stat().st_mode & 0o222 for place in places):
         raise OnnxcompError(
             "cannot be written", where=str(path), fix="choose another output or change its mode"
         )

@@ -146,11 +146,22 @@ def from_proto(proto: onnx.ModelProto, *, where: str = "model") -> Model:
     model = Model(gs.import_onnx(intake.infer_shapes(proto, where)), **_read_metadata(proto, where))
     tidy(model.graph, where)
     if model.form is Form.INFERENCE:
+        _check_own_names(model.graph, where)
         _release_names(model.graph)
     intake.check_image([t for t in model.graph.inputs if t.name != LABELS], where)
     intake.check_logits([t for t in model.graph.outputs if t.name not in {LOSS, *model.losses}], where)
     _check_metadata(model, where)
     return model
+
+
+def _check_own_names(graph: gs.Graph, where: str) -> None:
+    for tensor in (*graph.inputs, *graph.outputs):
+        if tensor.name in (LABELS, LOSS):
+            raise ModelError(
+                f"has an input or output called {tensor.name}, as the compression form has",
+                where=where,
+                fix="rename it",
+            )
 
 
 def _release_names(graph: gs.Graph) -> None:

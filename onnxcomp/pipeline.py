@@ -1,4 +1,4 @@
-"""Apply a recipe step by step: requires, apply, ensures, verify."""
+"""Apply a recipe: requires, apply, ensures and unique names pass by pass, then all that holds of a file."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import onnx_graphsurgeon as gs
 
 from onnxcomp import graphs, losses
 from onnxcomp import recipe as recipes
-from onnxcomp.errors import PassError
+from onnxcomp.errors import ModelError, PassError
 from onnxcomp.model import Form, Model, Role
 from onnxcomp.passes.base import Calibration, Change, Context
 from onnxcomp.recipe import Recipe
-from onnxcomp.verify import verify
+from onnxcomp.verify import check_names, verify
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ def apply(
     Raises:
         RecipeError: the order is not legal.
         PassError: a pass does not apply; or the model is deployable already.
+        ModelError: the model is quantised already, or a pass's name for a tensor is taken.
     """
     applied = recipes.parse(model.recipe) if model.recipe else Recipe()
     (applied + recipe).check_order()
@@ -59,6 +60,7 @@ def apply(
             "the model is finalised", where=str(recipe), fix="apply the passes to the file before finalize"
         )
     original = original_of(model)
+    _check_float(original)
     result = model.copy()
     losses.remove_total(result)
     context = Context(original, calibration)
@@ -66,6 +68,7 @@ def apply(
         start = time.perf_counter()
         step.requires(result, context)
         change = step.apply(result, context)
+        check_names(result, where=step.name)
         step.ensures(result)
         report(Step(step.name, change, time.perf_counter() - start))
     result.recipe = str(applied + recipe)
@@ -78,12 +81,33 @@ def with_task_loss(model: Model) -> Model:
     """The compression form of an empty recipe: ``model`` with labels and cross-entropy, trainable.
 
     A model in compression form is returned as it is.
+
+    Raises:
+        ModelError: the model is quantised already.
     """
     if model.form is Form.COMPRESSION:
         return model
+    _check_float(model)
     result = model.copy()
     _close(result)
     return result
+
+
+QUANTIZED_OPS = (
+    *("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"),
+    *("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"),
+)
+
+
+def _check_float(model: Model) -> None:
+    """Refuse a network that another tool quantised: its zero points and integers have no gradient."""
+    for node in model.graph.nodes:
+        if node.op in QUANTIZED_OPS:
+            raise ModelError(
+                f"is quantised already: node {node.name} is {node.op}",
+                where=model.graph.name,
+                fix="start from the float32 network",
+            )
 
 
 def original_of(model: Model) -> Model:
@@ -135,15 +159,15 @@ def _trainable(graph: gs.Graph) -> dict[str, Role]:
     """
     roles: dict[str, Role] = {}
     for node in graph.nodes:
-        if not graphs.is_student(node) or node.name.startswith("qat/"):
-            continue
+        if not graphs.is_student(node) or graphs.mask_of(node) is not None:
+            continue  # a masked weight is found behind the node that computes with it
         if node.op == "BatchNormalization":
             for index, role in BATCH_NORM_ROLES.items():
                 roles[node.inputs[index].name] = role
             continue
         for index in PARAMETER_INPUTS.get(node.op, ()):
             tensor = graphs.constant_behind(node.inputs[index]) if index < len(node.inputs) else None
-            if tensor is None or tensor.name.endswith(".mask") or tensor.dtype != np.float32:
+            if tensor is None or tensor.dtype != np.float32:
                 continue
             if node.op not in ("Add", "Mul") or np.prod(tensor.shape) > 1:
                 roles[tensor.name] = Role.TRAINABLE

@@ -40,6 +40,20 @@ def parse_preprocessing(text: str) -> Preprocessing:
     return Preprocessing(mean, std)
 
 
+def check_channels(preprocessing: Preprocessing, model: Model) -> None:
+    """Refuse means and deviations for another number of channels than the network's.
+
+    Raises:
+        ModelError: otherwise.
+    """
+    given, channels = len(preprocessing.mean), model.image_shape[0]
+    if given != channels:
+        raise ModelError(
+            f"the preprocessing has {given} channels, the network {channels}",
+            fix="give a mean and a deviation for each channel",
+        )
+
+
 def _refusal(text: str, reason: str) -> ModelError:
     names = ", ".join(PREPROCESSING)
     return ModelError(

@@ -1,6 +1,6 @@
 """One canonical shape for networks as exporters write them, so that passes see one form.
 
-1. Every node has a unique name.
+1. Every node has a unique name, and no empty inputs at its end.
 2. Constant nodes become initializers; the values of all initializers are read.
 3. An Identity or inference-mode Dropout disappears. Where it renames an initializer (exporters share
    equal-valued parameters that way) the initializer is copied, because they are separate parameters.
@@ -51,6 +51,8 @@ def _name_nodes(graph: gs.Graph) -> None:
     for node in graph.nodes:
         outputs = [tensor.name for tensor in node.outputs if tensor.name]
         node.name = _unique(node.name or next(iter(outputs), node.op), taken)
+        while node.inputs and node.inputs[-1].is_empty():
+            node.inputs.pop()
 
 
 def _unique(name: str, taken: set[str]) -> str:

@@ -16,14 +16,7 @@ def verify(model: Model, *, where: str) -> None:
     Raises:
         ModelError: a name is not unique, a role names no constant, or ``onnx.checker`` refuses.
     """
-    names = Counter(output.name for node in model.graph.nodes for output in node.outputs if output.name)
-    nodes = Counter(node.name for node in model.graph.nodes)
-    for kind, counter in (("tensor", names), ("node", nodes)):
-        twice = [name for name, count in counter.items() if count > 1]
-        if twice:
-            raise ModelError(
-                f"two {kind}s are called {twice[0]}", where=where, fix="rename one of them in the model"
-            )
+    check_names(model, where=where)
     constants = model.constants()
     lost = [name for name in model.roles if name not in constants]
     if lost:
@@ -33,3 +26,23 @@ def verify(model: Model, *, where: str) -> None:
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"onnx.checker refuses it: {reason}", where=where, fix="report this") from error
+
+
+def check_names(model: Model, *, where: str) -> None:
+    """Check that no two nodes and no two tensors have the same name.
+
+    A file knows tensors by name alone: of two initializers of one name only one would be written.
+
+    Raises:
+        ModelError: names the first that comes twice.
+    """
+    graph = model.graph
+    ends = (tensor for node in graph.nodes for tensor in (*node.inputs, *node.outputs))
+    tensors = {id(tensor): tensor.name for tensor in (*graph.inputs, *graph.outputs, *ends) if tensor.name}
+    nodes = [node.name for node in graph.nodes]
+    for kind, names in (("tensor", tensors.values()), ("node", nodes)):
+        name, count = Counter(names).most_common(1)[0]
+        if count > 1:
+            raise ModelError(
+                f"two {kind}s are called {name}", where=where, fix="rename one of them in the model"
+            )

@@ -109,3 +109,15 @@ def test_a_full_disk_is_one_line_and_keeps_the_old_file(tmp_path: Path) -> None:
         write_atomically(path, write)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_read_only_folder_is_refused_although_the_file_exists(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(b"old")
+    tmp_path.chmod(0o555)
+    try:
+        with pytest.raises(OnnxcompError, match=r"m\.onnx: cannot be written; choose another output"):
+            write_atomically(path, write_new)
+    finally:
+        tmp_path.chmod(0o755)
+    assert path.read_bytes() == b"old"

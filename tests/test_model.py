@@ -91,7 +91,8 @@ def test_labels_and_losses_are_neither_image_nor_logits(tmp_path: Path) -> None:
             helper.make_node("ReduceMean", ["output"], [name], f"make {name}", keepdims=0)
         )
         proto.graph.output.insert(0, helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, []))
-    helper.set_model_props(proto, {"onnxcomp.losses": json.dumps({"loss/task": 1.0})})
+    own = {"form": "compression", "losses": json.dumps({"loss/task": 1.0})}
+    helper.set_model_props(proto, {f"onnxcomp.{key}": value for key, value in own.items()})
     path = tmp_path / "m.onnx"
     path.write_bytes(proto.SerializeToString())
     model = load(path)
@@ -202,3 +203,15 @@ def test_nodes_called_as_the_passes_call_theirs_are_renamed() -> None:
     names = [node.name for node in from_proto(proto).graph.nodes]
     assert not [name for name in names if name.startswith(("teacher/", "prune/", "loss/", "qat/"))]
     assert "model/teacher/conv" in names
+
+
+@pytest.mark.parametrize("name", ["labels", "loss"])
+@pytest.mark.parametrize("end", ["input", "output"])
+def test_an_end_called_as_one_of_the_compression_form_is_refused(name: str, end: str) -> None:
+    proto = zoo.mlp()
+    for node in proto.graph.node:
+        for names in (node.input, node.output):
+            names[:] = [name if tensor == end else tensor for tensor in names]
+    getattr(proto.graph, end)[0].name = name
+    with pytest.raises(ModelError, match=f"has an input or output called {name}, .*; rename it"):
+        from_proto(proto)

@@ -9,8 +9,9 @@ import pytest
 from onnxcomp import graphs, pipeline
 from onnxcomp import model as models
 from onnxcomp import recipe as recipes
-from onnxcomp.errors import PassError, RecipeError
+from onnxcomp.errors import ModelError, PassError, RecipeError
 from onnxcomp.model import Form, Role
+from onnxcomp.student import student
 from tests import run, zoo
 
 COMBINATIONS = ["prune", "qat", "distill", "prune,qat", "prune,distill", "qat,distill", "prune,qat,distill"]
@@ -151,3 +152,37 @@ def test_masks_are_seen_by_the_network() -> None:
     for mask in graphs.masks(compressed.graph).values():
         mask.values = np.zeros_like(mask.values)
     assert np.ptp(run.logits(compressed, images), axis=0).max() == 0  # only biases are left
+
+
+def test_a_name_that_a_pass_needs_is_refused() -> None:
+    """Two initializers of one name would be one in the file, and the network would answer otherwise."""
+    proto = zoo.mlp()
+    for tensor in proto.graph.initializer:
+        if tensor.name == "b2":
+            tensor.name = "w2.mask"
+    next(node for node in proto.graph.node if "b2" in node.input).input[1] = "w2.mask"
+    with pytest.raises(ModelError, match=r"prune: two tensors are called w2\.mask; rename one of them"):
+        pipeline.apply(models.from_proto(proto), recipes.parse("prune{keep_last=false}"))
+
+
+def test_a_constant_called_like_a_mask_is_trained() -> None:
+    proto = zoo.mlp()
+    proto.graph.initializer[-1].name = "my.mask"
+    next(node for node in proto.graph.node if "b2" in node.input).input[1] = "my.mask"
+    assert pipeline.with_task_loss(models.from_proto(proto)).roles["my.mask"] is Role.TRAINABLE
+
+
+def start(model: models.Model, passes: str) -> models.Model:
+    if not passes:
+        return pipeline.with_task_loss(model)
+    return pipeline.apply(model, recipes.parse(passes), calibration=run.Observed())
+
+
+@pytest.mark.parametrize("passes", ["", "prune", "qat", "distill"])
+def test_a_network_that_is_quantised_already_is_refused(passes: str) -> None:
+    _, compressed = compress("resnet", "qat")
+    quantized = student(compressed)  # as another tool would write it
+    quantized.recipe = ""
+    quantized = models.from_proto(models.to_proto(quantized))
+    with pytest.raises(ModelError, match=r"is quantised already: node .* start from the float32 network"):
+        start(quantized, passes)

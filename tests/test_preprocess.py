@@ -6,8 +6,9 @@ import pytest
 
 from onnxcomp.data.cifar import CLASSES
 from onnxcomp.errors import ModelError
-from onnxcomp.model import Preprocessing
-from onnxcomp.preprocess import parse_classes, parse_preprocessing
+from onnxcomp.model import Preprocessing, from_proto
+from onnxcomp.preprocess import check_channels, parse_classes, parse_preprocessing
+from tests import zoo
 
 
 @pytest.mark.parametrize(
@@ -72,3 +73,10 @@ def test_refused_classes(text: str, message: str) -> None:
     with pytest.raises(ModelError) as refusal:
         parse_classes(text)
     assert str(refusal.value) == message
+
+
+def test_channels_are_the_networks() -> None:
+    grey = from_proto(zoo.mlp(channels=1))
+    check_channels(parse_preprocessing("127/64"), grey)
+    with pytest.raises(ModelError, match="the preprocessing has 3 channels, the network 1; give a mean"):
+        check_channels(parse_preprocessing("cifar10"), grey)

@@ -331,3 +331,12 @@ def test_is_idempotent() -> None:
     for name in zoo.ALL:
         once = to_proto(from_proto(zoo.ALL[name]()))
         assert to_proto(from_proto(once)) == once
+
+
+def test_an_empty_bias_goes() -> None:
+    def convolution(net: Builder, x: str) -> str:
+        weight = net.constant("w", net.he(3, 3, 1, 1))
+        return net.node("Conv", [x, weight, ""], "convolved", "conv")
+
+    model = tidied(network(convolution))
+    assert [tensor.name for tensor in model.graph.nodes[0].inputs] == ["input", "w"]

@@ -91,11 +91,17 @@ def read_recipe(text: str | None, recipe_file: Path | None, changes: tuple[str, 
 
 
 def set_preprocessing(model: Model, text: str | None) -> None:
-    """Let ``--preprocess`` fill in what the file does not say, or replace it."""
-    if text is not None:
-        from onnxcomp.preprocess import parse_preprocessing
+    """Let ``--preprocess`` fill in what the file does not say, or replace it.
 
-        model.preprocessing = parse_preprocessing(text)
+    Raises:
+        ModelError: as the reader, or it is for another number of channels.
+    """
+    if text is not None:
+        from onnxcomp.preprocess import check_channels, parse_preprocessing
+
+        preprocessing = parse_preprocessing(text)
+        check_channels(preprocessing, model)
+        model.preprocessing = preprocessing
 
 
 def open_calibration(model: Model, spec: str, images: int, thread_count: int | None) -> ImageCalibration:
@@ -124,7 +130,7 @@ _TRAINING: tuple[Callable[[Any], Any], ...] = (
     ),
     click.option("--batch-size", type=int, default=32, show_default=True),
     click.option("--optimizer", type=click.Choice(["sgd", "adamw"]), default="sgd", show_default=True),
-    click.option("--lr", type=float, help="Peak learning rate; default: 0.02 for sgd, 0.001 for adamw."),
+    click.option("--lr", type=float, help="Peak learning rate; default: 0.005 for sgd, 0.0003 for adamw."),
     click.option(
         "--seed", type=int, default=0, show_default=True, help="Order and augmentation of the images."
     ),

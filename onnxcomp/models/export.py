@@ -11,7 +11,7 @@ from onnxcomp import files, models
 from onnxcomp.errors import ModelError
 from onnxcomp.model import Model, Preprocessing, save
 from onnxcomp.models.weights import load_weights
-from onnxcomp.preprocess import PREPROCESSING, parse_classes, parse_preprocessing
+from onnxcomp.preprocess import PREPROCESSING, check_channels, parse_classes, parse_preprocessing
 
 STATISTICS = (".running_mean", ".running_var")
 
@@ -85,12 +85,7 @@ def export(
         )
     preprocessing = parse_preprocessing(preprocess) if preprocess else _made_for(stem)
     model = models.build(name, num_classes=num_classes, input_size=input_size, stem=stem, seed=seed)
-    channels, height, _ = model.image_shape
-    if len(preprocessing.mean) != channels:
-        raise ModelError(
-            f"the preprocessing has {len(preprocessing.mean)} channels, the network {channels}",
-            fix="give a mean and a deviation for each channel",
-        )
+    check_channels(preprocessing, model)
     if weights is not None:
         load_weights(model, weights)
     model.preprocessing = preprocessing
@@ -101,7 +96,7 @@ def export(
         output=str(output),
         stem=stem,
         num_classes=num_classes,
-        input_size=height,
+        input_size=model.image_shape[1],
         parameters=count_parameters(model),
         bytes=output.stat().st_size,
         weights=None if weights is None else str(weights),

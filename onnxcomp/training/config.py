@@ -10,7 +10,7 @@ from onnxcomp.runtime import default_threads
 from onnxcomp.training.optim import SGD, AdamW, Array, Optimizer
 
 OPTIMIZERS = ("sgd", "adamw")
-_DEFAULT_LR = {"sgd": 0.02, "adamw": 1e-3}
+_DEFAULT_LR = {"sgd": 0.005, "adamw": 3e-4}
 _DEFAULT_DECAY = {"sgd": 1e-4, "adamw": 0.01}
 
 
@@ -22,7 +22,7 @@ class TrainConfig:
         epochs: passes over the training images, > 0; a fraction ends within an epoch.
         batch_size: images a step.
         optimizer: ``sgd`` (Nesterov momentum) or ``adamw``.
-        lr: peak learning rate; None for 0.02 with sgd, 0.001 with adamw.
+        lr: peak learning rate; None for 0.005 with sgd, 0.0003 with adamw.
         momentum: of sgd.
         weight_decay: None for 1e-4 with sgd, 0.01 with adamw.
         warmup: share of the steps with a rising learning rate.

@@ -25,15 +25,15 @@ class Optimizer(ABC):
 
     Args:
         parameters: live float32 arrays by name, C-contiguous; updated in place.
-        weight_decay: of tensors with two or more axes. Biases and the scales of normalisation
-            (one axis or none) are not decayed, which is the usual grouping.
+        weight_decay: of matrices and kernels. Vectors (biases and the scales of normalisation,
+            also those of shape (1, C, 1, 1)) are not decayed, which is the usual grouping.
     """
 
     moments: tuple[str, ...] = ()
 
     def __init__(self, parameters: Mapping[str, Array], *, weight_decay: float) -> None:
         self._weights = {name: _flat(name, value) for name, value in parameters.items()}
-        self._decay = {name: weight_decay if v.ndim > 1 else 0.0 for name, v in parameters.items()}
+        self._decay = {name: 0.0 if _is_vector(v) else weight_decay for name, v in parameters.items()}
         self._moments = {
             kind: {name: np.zeros_like(value) for name, value in self._weights.items()}
             for kind in self.moments
@@ -161,6 +161,11 @@ class AdamW(Optimizer):
         np.divide(mean, first, out=first)
         np.multiply(first, self._step_size, out=first)
         np.subtract(weights, first, out=weights)
+
+
+def _is_vector(values: Array) -> bool:
+    """At most one axis is longer than 1."""
+    return values.size <= max(values.shape, default=1)
 
 
 def _flat(name: str, values: Array) -> Array:

@@ -58,6 +58,16 @@ def test_preprocess_is_written_into_the_file(
     assert models.load(output).preprocessing == Preprocessing((1, 2, 3), (4, 5, 6))
 
 
+def test_preprocess_of_other_channels_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, network: Path
+) -> None:
+    output = tmp_path / "c.onnx"
+    code, _, err = call(capsys, "apply", "prune", network, "-o", output, "--preprocess", "1/2")
+    assert code == 2
+    assert "the preprocessing has 1 channels, the network 3" in err
+    assert not output.exists()
+
+
 def test_a_recipe_and_passes_together_are_refused(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, network: Path
 ) -> None:

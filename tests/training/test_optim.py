@@ -10,7 +10,13 @@ import pytest
 from onnxcomp.errors import CheckpointError
 from onnxcomp.training.optim import PIECE, SGD, AdamW, Optimizer
 
-SHAPES = {"weight": (7, 5, 3, 3), "bias": (7,), "scale": (), "large": (3, PIECE // 2 + 1)}
+SHAPES = {
+    "weight": (7, 5, 3, 3),
+    "bias": (7,),
+    "scale": (),
+    "channels": (1, 7, 1, 1),
+    "large": (3, PIECE // 2 + 1),
+}
 STEPS = 20
 
 
@@ -33,12 +39,17 @@ def run(optimizer: Optimizer, start=0, stop=STEPS):
         optimizer.step(gradients(step), lr(step))
 
 
+def is_decayed(values):
+    """More than one axis is longer than 1."""
+    return sum(size > 1 for size in values.shape) > 1
+
+
 def sgd_float64(momentum, decay):
     weights = parameters(np.float64)
     velocity = dict.fromkeys(weights, 0.0)
     for step in range(STEPS):
         for name, gradient in gradients(step).items():
-            g = gradient.astype(np.float64) + (decay * weights[name] if gradient.ndim > 1 else 0)
+            g = gradient.astype(np.float64) + (decay * weights[name] if is_decayed(gradient) else 0)
             velocity[name] = momentum * velocity[name] + g
             weights[name] = weights[name] - lr(step) * (g + momentum * velocity[name])
     return weights
@@ -50,7 +61,7 @@ def adamw_float64(decay, one=0.9, two=0.999, eps=1e-8):
     for step in range(STEPS):
         for name, gradient in gradients(step).items():
             g = gradient.astype(np.float64)
-            if gradient.ndim > 1:
+            if is_decayed(gradient):
                 weights[name] = weights[name] * (1 - lr(step) * decay)
             first[name] = one * first[name] + (1 - one) * g
             second[name] = two * second[name] + (1 - two) * g * g
@@ -85,8 +96,8 @@ def test_agrees_with_torch(name):
     weights = parameters()
     theirs = {key: torch.nn.Parameter(torch.from_numpy(value.copy())) for key, value in weights.items()}
     groups = [
-        {"params": [p for p in theirs.values() if p.ndim > 1]},
-        {"params": [p for p in theirs.values() if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in theirs.values() if is_decayed(p)]},
+        {"params": [p for p in theirs.values() if not is_decayed(p)], "weight_decay": 0.0},
     ]
     if name == "sgd":
         ours: Optimizer = SGD(weights, momentum=0.9, weight_decay=0.1)
@@ -110,7 +121,7 @@ def test_vectors_and_scalars_are_not_decayed():
     nothing = {name: np.zeros(shape, np.float32) for name, shape in SHAPES.items()}
     SGD(weights, weight_decay=0.5).step(nothing, 0.1)
     for name, shape in SHAPES.items():
-        assert np.array_equal(weights[name], before[name]) == (len(shape) <= 1)
+        assert np.array_equal(weights[name], before[name]) == (sum(size > 1 for size in shape) <= 1)
 
 
 @pytest.mark.parametrize("kind", [SGD, AdamW])

@@ -45,13 +45,12 @@ class Qat(Pass):
         chosen = self._layers(model.graph)
         if not chosen:
             raise self.error("there is no layer to quantise", fix="loosen qat.exclude")
+        axes: dict[str, int] = {}
         for weight in chosen:
-            if weight.node.op == "MatMul" and weight.index == 0:
-                raise self.error(
-                    "its weight is the first input",
-                    node=weight.node.name,
-                    fix=f"add {weight.node.name} to qat.exclude",
-                )
+            obstacle = _obstacle(weight, axes.setdefault(weight.name, weight.axis))
+            if obstacle:
+                name = weight.node.name
+                raise self.error(obstacle, node=name, fix=f"add {name} to qat.exclude")
 
     def apply(self, model: Model, context: Context) -> Change:
         assert context.calibration is not None
@@ -91,6 +90,17 @@ class Qat(Pass):
         if left:
             notes.append(f"left float: {', '.join(left)}")
         return notes
+
+
+def _obstacle(weight: Weight, axis: int) -> str:
+    """Why ONNX Runtime has no integer kernel for a weight scaled along ``axis``, or ""."""
+    if weight.index == 0:
+        return "its weight is the first input"
+    if weight.node.op == "MatMul" and len(weight.tensor.shape) != 2:
+        return f"its weight has {len(weight.tensor.shape)} axes"
+    if weight.axis != axis:
+        return f"another node uses its weight {weight.name} transposed"
+    return ""
 
 
 def _quantize_weight(model: Model, layer: Weight) -> gs.Variable:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from onnxcomp import graphs, pipeline
 from onnxcomp import model as models
 from onnxcomp import recipe as recipes
+from onnxcomp.errors import PassError
 from tests import run, zoo
+from tests.builder import Builder
 
 
 def quantized(network: str, recipe: str = "qat") -> models.Model:
@@ -76,3 +80,35 @@ def test_int8_answers_stay_close() -> None:
     before, after = run.logits(model, images), run.logits(quantized("densenet"), images)
     # SQNR above 25 dB: 8 bits over a dozen layers of random weights (peers measure 18 to 35 dB).
     assert 10 * np.log10((before**2).sum() / ((before - after) ** 2).sum()) > 25
+
+
+def test_weights_without_an_integer_kernel_are_refused() -> None:
+    def mlp(write: Callable[[Builder, str], str], features: int) -> models.Model:
+        net = Builder(0)
+        x = write(net, net.node("Flatten", ["input"], "flat", axis=1))
+        last = net.constant("last", net.he(features, 10))
+        return models.from_proto(net.model(net.node("MatMul", [x, last], "product"), 17, ("N", 3, 4, 4), 10))
+
+    def transposed(net: Builder, x: str) -> str:
+        weight = net.constant("tied", net.he(8, 48))
+        x = net.node("Gemm", [x, weight], "down", "down", transB=1)
+        return net.node("Gemm", [x, weight], "up", "up")
+
+    def three_axes(net: Builder, x: str) -> str:
+        shape = net.constant("shape", np.array([0, 4, 12]))
+        x = net.node("Reshape", [x, shape], "parts", "parts")
+        x = net.node("MatMul", [x, net.constant("batched", net.he(4, 12, 5)[:1])], "each", "each")
+        return net.node("Flatten", [x], "together", "together", axis=1)
+
+    for model, message in (
+        (mlp(transposed, 48), r"qat: node up: another node uses its weight tied transposed; add up to qat"),
+        (mlp(three_axes, 20), r"qat: node each: its weight has 3 axes; add each to qat\.exclude"),
+    ):
+        node = message.split()[2].rstrip(":")
+        with pytest.raises(PassError, match=message):
+            pipeline.apply(model, recipes.parse("qat"), calibration=run.Observed())
+        left = pipeline.apply(model, recipes.parse(f'qat{{exclude=["{node}"]}}'), calibration=run.Observed())
+        images = run.images(model)
+        # The integer kernels, which only the optimised graph has, agree with the plain one.
+        plain, fused = (run.outputs(left, images, optimize=o)["output"] for o in (False, True))
+        np.testing.assert_allclose(fused, plain, atol=0.02 * np.abs(plain).max())
