@@ -1,0 +1,64 @@
+"""How many images calibrate, and which."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from onnxcomp import calibration
+from onnxcomp.data import DataSet, ImageSet
+from onnxcomp.errors import ModelError
+from onnxcomp.model import Preprocessing, from_proto
+from tests import zoo
+
+CLASSES = tuple("0123456789")
+
+
+def numbered(count: int) -> DataSet:
+    """Images of one colour each: image i is i everywhere."""
+    pixels = np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, 16, 16, 3))
+    images = ImageSet.from_arrays(pixels.copy(), np.arange(count) % 10, CLASSES)
+    return DataSet("numbered", images, images)
+
+
+def sizes_and_images(batch: str | int, images: int, of: int = 100) -> tuple[list[int], list[int]]:
+    model = from_proto(zoo.mlp(batch=batch))
+    model.preprocessing = Preprocessing((0.0,) * 3, (1.0,) * 3)
+    batches = list(calibration.from_data(model, numbered(of), images=images, threads=1).batches())
+    return [len(b) for b in batches], [int(image[0, 0, 0]) for b in batches for image in b]
+
+
+@pytest.mark.parametrize(
+    ("batch", "images", "sizes"),
+    [
+        *(("N", 1, [1]), ("N", 10, [10]), ("N", 70, [32, 32, 6]), ("N", 500, [32, 32, 32, 4])),
+        *((8, 1, [8]), (8, 16, [8, 8]), (8, 17, [8, 8, 8])),
+    ],
+)
+def test_as_many_images_as_asked_for(batch: str | int, images: int, sizes: list[int]) -> None:
+    found, chosen = sizes_and_images(batch, images)
+    assert found == sizes
+    expected = np.linspace(0, 99, sum(sizes)).astype(int)
+    assert chosen == expected.tolist()
+
+
+def test_a_fixed_batch_above_the_number_of_images_repeats_some() -> None:
+    found, chosen = sizes_and_images(8, 5, of=5)
+    assert found == [8]
+    assert set(chosen) == set(range(5))
+
+
+def test_histograms_see_the_input_and_the_inside() -> None:
+    model = from_proto(zoo.mlp())
+    images = np.full((2, *model.image_shape), -3, np.float32)
+    seen = calibration.ImageCalibration(lambda: [images, images], 1).observe(model, ["input", "active"])
+    assert seen["input"].largest == 3
+    assert seen["input"].counts.sum() == 2 * images.size
+    assert seen["active"].counts.sum() == 2 * 2 * 32
+
+
+def test_an_activation_that_is_not_finite_is_refused() -> None:
+    model = from_proto(zoo.mlp())
+    images = np.full((2, *model.image_shape), np.inf, np.float32)
+    with pytest.raises(ModelError, match="calibration: activation input is not finite"):
+        calibration.ImageCalibration(lambda: [images], 1).observe(model, ["input"])
