@@ -58,7 +58,7 @@ def train(
         TrainingError: the network cannot be trained, ``run_dir`` does not fit, or the loss is no
             longer a number (the last checkpoint stays).
         CheckpointError: what is to be resumed is damaged or of another model, data or settings.
-        DataError: the classes of ``data`` are not the network's.
+        DataError: the classes of ``data`` are not the network's, or one of its images is broken.
     """
     progress = progress or Silent()
     run = RunDir(run_dir, resume=resume)
@@ -73,6 +73,8 @@ def train(
         progress.note(f"{run_dir}: the run is finished")
         return _with_values(model, saved.parameters)
 
+    for images in (data.train, data.test):  # a broken one shows now, not hours later
+        images.check(model.image_shape[1:])
     evaluate = evaluate or _on_test_images(data, config.threads)
     trainee = pipeline.with_task_loss(model)
     trainer = Trainer(
@@ -85,8 +87,8 @@ def train(
     progress.begin(start, steps)
     window = Window()
     with closing(batches.iterate(start, steps)) as stream:
-        for done, (images, labels) in enumerate(stream, start + 1):
-            result = trainer.step(done - 1, images, labels)
+        for done, (inputs, labels) in enumerate(stream, start + 1):
+            result = trainer.step(done - 1, inputs, labels)
             window.add(result.losses, result.logits, labels)
             means = {**window.means(), "sparsity": trainer.sparsity}
             epoch = done / per_epoch

@@ -13,7 +13,7 @@ from onnxcomp.training.optim import SGD, AdamW
 def test_defaults_follow_the_optimizer():
     sgd, adamw = TrainConfig(1), TrainConfig(1, optimizer="adamw")
     assert (sgd.peak_lr, sgd.decay) == (0.005, 1e-4)
-    assert (adamw.peak_lr, adamw.decay) == (1e-3, 0.01)
+    assert (adamw.peak_lr, adamw.decay) == (3e-4, 0.01)
     assert TrainConfig(1, lr=0.3, weight_decay=0.0).settings()["lr"] == 0.3
     assert TrainConfig(1, weight_decay=0.0).decay == 0.0
     weights = {"w": np.ones(2, np.float32)}

@@ -35,7 +35,7 @@ def test_the_same_numbers_as_fake_quant(name: str, monkeypatch: pytest.MonkeyPat
     assert first.losses == second.losses
     np.testing.assert_array_equal(first.logits, second.logits)
     for key, gradient in one.gradients.items():  # the product with S and the quotient by it are left out
-        norm = np.linalg.norm(gradient)
+        norm = float(np.linalg.norm(gradient))
         assert np.linalg.norm(gradient - two.gradients[key]) <= 1e-5 * max(norm, 1e-6), key
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -212,6 +213,32 @@ def test_another_number_of_classes_is_refused_before_anything_is_written(tmp_pat
     with pytest.raises(DataError, match="data colours: has 4 classes, the network 3"):
         train(linear(), colours(("a", "b", "c", "d")), CONFIG, tmp_path / "a", build=fake())
     assert not (tmp_path / "a").exists()
+
+
+class OneBroken:
+    """Images of which the last one cannot be read."""
+
+    def __init__(self, source):
+        self.source = source
+
+    def __len__(self):
+        return len(self.source)
+
+    def image(self, index):
+        if index == len(self) - 1:
+            raise DataError("a broken image", where="last.jpg")
+        return self.source.image(index)
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_broken_image_is_refused_before_anything_is_written(tmp_path, part):
+    data = colours()
+    images = getattr(data, part)
+    broken = ImageSet(OneBroken(images.source), images.labels, images.classes)
+    data = replace(data, **{part: broken})
+    with pytest.raises(DataError, match=r"last\.jpg: a broken image"):
+        train(linear(), data, CONFIG, tmp_path / "run", build=fake())
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_result_says_how_its_images_are_normalised_and_what_its_classes_are(tmp_path):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_graphsurgeon as gs
 
 from onnxcomp import graphs
 from onnxcomp.training.lowering.fake_quant import lower_fake_quant
@@ -40,5 +41,5 @@ def test_scales_stay_inputs() -> None:
     assert forward.run(training)["loss"] != before
 
 
-def _scaled(node: graphs.gs.Node) -> bool:
+def _scaled(node: gs.Node) -> bool:
     return bool(node.inputs[0].inputs) and node.inputs[0].inputs[0].op == "Div"

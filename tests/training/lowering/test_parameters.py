@@ -12,7 +12,8 @@ from tests.training import networks
 @pytest.mark.parametrize("shape", [(), (3,), (5, 3, 1, 7)])
 def test_aligned_arrays(shape: tuple[int, ...]) -> None:
     array = aligned(shape)
-    assert (array.shape, array.dtype) == (shape, np.float32)
+    assert array.shape == shape
+    assert array.dtype == np.float32
     assert array.ctypes.data % ALIGNMENT == 0
     assert array.flags.writeable
     assert array.flags.c_contiguous
