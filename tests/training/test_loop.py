@@ -171,7 +171,7 @@ def test_another_model_data_or_setting_is_not_resumed(tmp_path):
         resume(linear(PRUNE), colours(), CONFIG)
     with pytest.raises(CheckpointError, match=r"belongs to a run with data colours \(64 images, \w+\), not"):
         resume(linear(), colours(count=65), CONFIG)
-    with pytest.raises(CheckpointError, match=r"belongs to a run with lr 0\.05, not 0\.02"):
+    with pytest.raises(CheckpointError, match=r"belongs to a run with lr 0\.05, not 0\.005"):
         resume(linear(), colours(), TrainConfig(3, batch_size=BATCH, threads=1))
 
 
