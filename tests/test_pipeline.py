@@ -11,6 +11,7 @@ from onnxcomp import model as models
 from onnxcomp import recipe as recipes
 from onnxcomp.errors import ModelError, PassError, RecipeError
 from onnxcomp.model import Form, Role
+from onnxcomp.models import build
 from onnxcomp.student import student
 from tests import run, zoo
 
@@ -186,3 +187,18 @@ def test_a_network_that_is_quantised_already_is_refused(passes: str) -> None:
     quantized = models.from_proto(models.to_proto(quantized))
     with pytest.raises(ModelError, match=r"is quantised already: node .* start from the float32 network"):
         start(quantized, passes)
+
+
+def test_densenet201() -> None:
+    model = build("densenet201", num_classes=10, input_size=32)
+    steps: list[pipeline.Step] = []
+    compressed = pipeline.apply(
+        model, recipes.parse("prune,qat,distill"), calibration=run.Observed(4), report=steps.append
+    )
+    assert [step.change.modified for step in steps] == [True] * 3
+    images = run.images(model, 2)
+    before = run.logits(model, images)
+    np.testing.assert_allclose(run.logits(pipeline.original_of(compressed), images), before, atol=1e-5)
+    after = run.outputs(compressed, images, optimize=True)  # pipeline.apply had onnx.checker look at it
+    assert np.isfinite(after["loss"])
+    assert {name for name in after if name.startswith("loss/")} == set(compressed.losses)
