@@ -5,25 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnxcomp import calibration, files, pipeline
+from onnxcomp import calibration, files, pipeline, recipe_file
 from onnxcomp import model as models
 from onnxcomp.data import DataSet
 from onnxcomp.deploy.finalize import finalize
 from onnxcomp.deploy.targets import Target
 from onnxcomp.errors import TrainingError
-from onnxcomp.model import Model
+from onnxcomp.model import Form, Model
 from onnxcomp.preprocess import ensure_preprocessing
 from onnxcomp.recipe import Recipe
 from onnxcomp.report.console import to_json
 from onnxcomp.report.evaluation import Evaluation, evaluate
 from onnxcomp.training.config import TrainConfig
-from onnxcomp.training.loop import train
+from onnxcomp.training.loop import train, training_batches
 from onnxcomp.training.progress import Progress
 
 DENSE, BASELINE, COMPRESSED, TRAINED, DEPLOYABLE = (
     f"{name}.onnx" for name in ("dense", "baseline", "compressed", "trained", "deployable")
 )
-RESULTS = "results.json"
+RESULTS, RECIPE = "results.json", "recipe.yaml"
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,11 @@ class Job:
         """
         model = model.copy()
         ensure_preprocessing(model, self.data)
-        self._open()
+        self._open(model)
         self.progress.note(f"apply {recipe}")
         compressed = self._applied(model, recipe)
+        with files.atomic_path(self.run_dir / RECIPE) as temporary:
+            temporary.write_text(recipe_file.dump(recipe), encoding="utf-8")
         models.save(model, self.run_dir / DENSE)
         rows = [self._measure("dense, as given", DENSE)]
         if baseline:
@@ -98,13 +100,18 @@ class Job:
             temporary.write_text(to_json({"recipe": str(recipe), "rows": rows}) + "\n", encoding="utf-8")
         return rows
 
-    def _open(self) -> None:
-        taken = self.run_dir.exists() and (not self.run_dir.is_dir() or any(self.run_dir.iterdir()))
-        if taken and not self.resume:
+    def _open(self, model: Model) -> None:
+        where = str(self.run_dir)
+        if model.form is not Form.INFERENCE:
             raise TrainingError(
-                "is not empty", where=str(self.run_dir), fix="add --resume or choose another --run-dir"
+                f"is in {model.form.value} form already",
+                where=model.graph.name,
+                fix="give the network before apply",
             )
-        self.run_dir.mkdir(parents=True, exist_ok=True)
+        if self.run_dir.is_dir() and any(self.run_dir.iterdir()) and not self.resume:
+            raise TrainingError("is not empty", where=where, fix="add --resume or choose another --run-dir")
+        training_batches(model, self.data, self.config)  # refuses what would fail only after apply
+        files.make_folder(self.run_dir)
 
     def _applied(self, model: Model, recipe: Recipe) -> Model:
         """The compression form as the file holds it, so that a resumed run starts from the same."""

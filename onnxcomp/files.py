@@ -67,6 +67,20 @@ def check_writable(path: Path) -> None:
         )
 
 
+def make_folder(path: Path) -> None:
+    """Create ``path`` with its parents, if it is not there.
+
+    Raises:
+        OnnxcompError: it cannot be created.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OnnxcompError(
+            f"cannot be created ({error.strerror})", where=str(path), fix="choose another folder"
+        ) from error
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

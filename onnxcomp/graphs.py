@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
+import numpy as np
 import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
 
 TEACHER_PREFIX = "teacher/"
 LOSS_PREFIX = "loss/"
-RESERVED = (TEACHER_PREFIX, LOSS_PREFIX, "prune/", "qat/")
+PRUNE_PREFIX = "prune/"
+QAT_PREFIX = "qat/"
+RESERVED = (TEACHER_PREFIX, LOSS_PREFIX, PRUNE_PREFIX, QAT_PREFIX)
 """Beginnings of node names by which the passes know their own nodes."""
 WEIGHTED_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_T = TypeVar("_T", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ def constant_behind(tensor: gs.Tensor) -> gs.Constant | None:
 
 def mask_of(node: gs.Node) -> gs.Constant | None:
     """The mask that a ``prune/...`` Mul applies, or None for any other node."""
-    if node.op != "Mul" or not node.name.startswith("prune/"):
+    if node.op != "Mul" or not node.name.startswith(PRUNE_PREFIX):
         return None
     mask = node.inputs[1]
     return mask if isinstance(mask, gs.Constant) else None
@@ -147,3 +153,27 @@ def rewire(old: gs.Tensor, new: gs.Tensor, readers: list[gs.Node]) -> None:
         for index, tensor in enumerate(node.inputs):
             if tensor is old:
                 node.inputs[index] = new
+
+
+def free_name(name: str, taken: set[str]) -> str:
+    """``name``, or with the first free number after it; the result is added to ``taken``."""
+    free, number = name, 0
+    while free in taken:
+        number += 1
+        free = f"{name}_{number}"
+    taken.add(free)
+    return free
+
+
+def along(vector: NDArray[_T], axis: int, rank: int) -> NDArray[_T]:
+    """Shape a scale or zero point so that it broadcasts along ``axis`` of a tensor of ``rank``.
+
+    Args:
+        vector: shape (C,) for one value a channel; shape () or (1,), one value for all, becomes ().
+        axis: may be negative.
+    """
+    if vector.size == 1:
+        return vector.reshape(())
+    shape = [1] * rank
+    shape[axis] = vector.size
+    return vector.reshape(shape)

@@ -8,6 +8,8 @@ import numpy.typing as npt
 BINS = 2048
 LEVELS = 127
 """Positive levels of symmetric INT8."""
+SMALLEST = 1e-30
+"""Magnitudes below this count as 0: their bins would be too narrow for float32."""
 
 
 class Histogram:
@@ -30,6 +32,8 @@ class Histogram:
         """
         magnitudes = np.abs(values.reshape(-1))
         largest = float(magnitudes.max(initial=0.0))
+        if largest < SMALLEST:
+            largest = 0.0
         if not np.isfinite(largest):
             raise ValueError("not finite")
         self.largest = max(self.largest, largest)

@@ -6,15 +6,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxcomp import graphs, losses
+from onnxcomp import losses
 from onnxcomp import recipe as recipes
 from onnxcomp.errors import ModelError, PassError
 from onnxcomp.model import Form, Model, Role
 from onnxcomp.passes.base import Calibration, Change, Context
 from onnxcomp.recipe import Recipe
+from onnxcomp.roles import parameters
 from onnxcomp.verify import check_names, verify
 
 
@@ -51,7 +51,7 @@ def apply(
     Raises:
         RecipeError: the order is not legal.
         PassError: a pass does not apply; or the model is deployable already.
-        ModelError: the model is quantised already, or a pass's name for a tensor is taken.
+        ModelError: the model is quantised already, gives probabilities, or a tensor's name is taken.
     """
     applied = recipes.parse(model.recipe) if model.recipe else Recipe()
     (applied + recipe).check_order()
@@ -60,7 +60,7 @@ def apply(
             "the model is finalised", where=str(recipe), fix="apply the passes to the file before finalize"
         )
     original = original_of(model)
-    _check_float(original)
+    _check_trainable(original)
     result = model.copy()
     losses.remove_total(result)
     context = Context(original, calibration)
@@ -83,11 +83,11 @@ def with_task_loss(model: Model) -> Model:
     A model in compression form is returned as it is.
 
     Raises:
-        ModelError: the model is quantised already.
+        ModelError: the model is quantised already or gives probabilities.
     """
     if model.form is Form.COMPRESSION:
         return model
-    _check_float(model)
+    _check_trainable(model)
     result = model.copy()
     _close(result)
     return result
@@ -97,10 +97,15 @@ QUANTIZED_OPS = (
     *("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"),
     *("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"),
 )
+PROBABILITY_OPS = ("Softmax", "LogSoftmax", "Sigmoid")
 
 
-def _check_float(model: Model) -> None:
-    """Refuse a network that another tool quantised: its zero points and integers have no gradient."""
+def _check_trainable(model: Model) -> None:
+    """Refuse what trains wrongly rather than not at all.
+
+    A network that another tool quantised: its zero points and integers have no gradient. One that
+    ends in probabilities: the losses take logits.
+    """
     for node in model.graph.nodes:
         if node.op in QUANTIZED_OPS:
             raise ModelError(
@@ -108,6 +113,13 @@ def _check_float(model: Model) -> None:
                 where=model.graph.name,
                 fix="start from the float32 network",
             )
+    last = model.logits.inputs[0]
+    if last.op in PROBABILITY_OPS:
+        raise ModelError(
+            f"ends in {last.op} (node {last.name}); the losses take logits",
+            where=model.graph.name,
+            fix=f"export it without its last {last.op}",
+        )
 
 
 def original_of(model: Model) -> Model:
@@ -134,41 +146,4 @@ def _before_passes(tensor: gs.Tensor) -> gs.Tensor:
 def _close(model: Model) -> None:
     losses.add_total(model)
     model.roles = {name: role for name, role in model.roles.items() if role is not Role.TRAINABLE}
-    model.roles.update(_trainable(model.graph))
-
-
-BATCH_NORM_ROLES = {1: Role.TRAINABLE, 2: Role.TRAINABLE, 3: Role.STATISTIC, 4: Role.STATISTIC}
-PARAMETER_INPUTS = {
-    "Conv": (1, 2),
-    "ConvTranspose": (1, 2),
-    "Gemm": (1, 2),
-    "MatMul": (0, 1),
-    "LayerNormalization": (1, 2),
-    "InstanceNormalization": (1, 2),
-    "PRelu": (1,),
-    "Add": (0, 1),
-    "Mul": (0, 1),
-}
-
-
-def _trainable(graph: gs.Graph) -> dict[str, Role]:
-    """Roles of the student's parameters.
-
-    Constants of Add and Mul count when they have more than one element (a bias or a scale per
-    channel): a single number is part of the architecture.
-    """
-    roles: dict[str, Role] = {}
-    for node in graph.nodes:
-        if not graphs.is_student(node) or graphs.mask_of(node) is not None:
-            continue  # a masked weight is found behind the node that computes with it
-        if node.op == "BatchNormalization":
-            for index, role in BATCH_NORM_ROLES.items():
-                roles[node.inputs[index].name] = role
-            continue
-        for index in PARAMETER_INPUTS.get(node.op, ()):
-            tensor = graphs.constant_behind(node.inputs[index]) if index < len(node.inputs) else None
-            if tensor is None or tensor.dtype != np.float32:
-                continue
-            if node.op not in ("Add", "Mul") or np.prod(tensor.shape) > 1:
-                roles[tensor.name] = Role.TRAINABLE
-    return roles
+    model.roles.update(parameters(model))

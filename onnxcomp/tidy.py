@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from onnxcomp import graphs
 from onnxcomp.errors import ModelError
 
 PASS_THROUGH = ("Identity", "Dropout")
@@ -50,19 +51,9 @@ def _name_nodes(graph: gs.Graph) -> None:
     taken: set[str] = set()
     for node in graph.nodes:
         outputs = [tensor.name for tensor in node.outputs if tensor.name]
-        node.name = _unique(node.name or next(iter(outputs), node.op), taken)
+        node.name = graphs.free_name(node.name or next(iter(outputs), node.op), taken)
         while node.inputs and node.inputs[-1].is_empty():
             node.inputs.pop()
-
-
-def _unique(name: str, taken: set[str]) -> str:
-    """``name``, or with the first free number; added to ``taken``."""
-    free, number = name, 0
-    while free in taken:
-        number += 1
-        free = f"{name}_{number}"
-    taken.add(free)
-    return free
 
 
 def _constants_to_initializers(graph: gs.Graph) -> None:
@@ -142,7 +133,7 @@ def _own_parameters(node: gs.Node, taken: set[str], where: str) -> None:
     for index, parameter in PARAMETERS.items():
         tensor = node.inputs[index]
         if isinstance(tensor, gs.Constant) and len(tensor.outputs) > 1:
-            name = _unique(f"{node.name}.{parameter}", taken)
+            name = graphs.free_name(f"{node.name}.{parameter}", taken)
             node.inputs[index] = gs.Constant(name, tensor.values.copy())
 
 

@@ -70,3 +70,10 @@ def test_zeros_and_nothing() -> None:
 def test_not_finite_is_refused(value: float) -> None:
     with pytest.raises(ValueError, match="not finite"):
         Histogram().add(np.array([1, value], np.float32))
+
+
+def test_magnitudes_too_small_for_float32_count_as_zero() -> None:
+    histogram = Histogram()
+    histogram.add(np.array([1e-38, 3e-35, 0], np.float32))
+    assert histogram.largest == 0
+    assert histogram.counts[0] == 3

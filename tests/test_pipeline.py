@@ -147,6 +147,17 @@ def test_refusals() -> None:
         pipeline.apply(model, recipes.parse("prune"))
 
 
+@pytest.mark.parametrize("op", ["Softmax", "Sigmoid"])
+def test_probabilities_are_no_logits(op: str) -> None:
+    proto = zoo.mlp()
+    proto.graph.node[-1].op_type = op
+    model = models.from_proto(proto)
+    with pytest.raises(ModelError, match=f"ends in {op} .* export it without its last {op}"):
+        pipeline.apply(model, recipes.parse("distill"))
+    with pytest.raises(ModelError, match=f"ends in {op}"):
+        pipeline.with_task_loss(model)
+
+
 def test_masks_are_seen_by_the_network() -> None:
     model, compressed = compress("resnet", "prune")
     images = run.images(model)

@@ -43,8 +43,8 @@ def command(
 ) -> None:
     """Apply PASSES to MODEL, train it, finalize it for TARGET and measure it beside the dense one.
 
-    The run directory holds dense.onnx, compressed.onnx, trained.onnx, deployable.onnx, the metrics
-    and checkpoints of the training, and results.json.
+    The run directory holds dense.onnx, compressed.onnx, trained.onnx, deployable.onnx, recipe.yaml,
+    the metrics and checkpoints of the training, and results.json.
 
     \b
     Example:

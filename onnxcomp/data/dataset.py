@@ -146,11 +146,6 @@ class DataSet:
         """Class names by label."""
         return self.train.classes
 
-    @property
-    def flip(self) -> bool:
-        """A mirrored image still shows its class."""
-        return self.train.flip
-
     @cached_property
     def statistics(self) -> Statistics:
         """Of the training images: known, or computed when first asked for.

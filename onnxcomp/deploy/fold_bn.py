@@ -19,7 +19,7 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from onnxcomp import graphs
-from onnxcomp.deploy.qdq import along, free_name, scale_integers
+from onnxcomp.deploy.qdq import scale_integers
 
 FOLDABLE = ("Conv", "ConvTranspose", "Gemm")
 _LARGEST = float(np.finfo(np.float32).max)
@@ -77,10 +77,14 @@ def _fold(graph: gs.Graph, bn: gs.Node, axes: dict[str, int]) -> None:
     bias = _bias(node, affine.factor.size)
     new_bias = _as_float32(bias * affine.factor + affine.shift)
     if dequantize is None:
-        values = constant.values.astype(np.float64) * along(affine.factor, axis, constant.values.ndim)
+        values = constant.values.astype(np.float64) * graphs.along(affine.factor, axis, constant.values.ndim)
         constant.values = _as_float32(values) + np.float32(0)  # -0 becomes 0
     else:
-        _scale_integers(constant, dequantize, affine.factor, axis)
+        _check_integers(constant, dequantize, affine.factor, axis)
+        scale, zero = dequantize.inputs[1:3]
+        constant.values, scale.values = scale_integers(constant.values, scale.values, affine.factor, axis)
+        zero.values = np.zeros(scale.values.shape, np.int8)
+        dequantize.attrs["axis"] = axis
     _set_bias(graph, node, bn, new_bias)
     node.outputs[0] = bn.outputs[0]
     bn.outputs.clear()
@@ -152,13 +156,13 @@ def _set_bias(graph: gs.Graph, node: gs.Node, bn: gs.Node, values: NDArray[np.fl
         node.inputs.pop()
     name = f"{bn.inputs[2].name}.folded" if old is None else old.name
     if old is None or old.outputs:
-        name = free_name(name, set(graph.tensors()))
+        name = graphs.free_name(name, set(graph.tensors()))
     node.inputs.append(gs.Constant(name, values))
     if node.op == "Gemm":
         node.attrs["beta"] = 1.0
 
 
-def _scale_integers(
+def _check_integers(
     constant: gs.Constant, dequantize: gs.Node, factor: NDArray[np.float64], axis: int
 ) -> None:
     scale, zero = dequantize.inputs[1:3]
@@ -167,12 +171,9 @@ def _scale_integers(
         raise _NotFoldableError("its weight is quantized along another axis")
     if len(scale.outputs) > 1 or len(zero.outputs) > 1:
         raise _NotFoldableError("its weight shares its scale or zero point with another")
-    if np.any((constant.values == -128) & (along(factor, axis, rank) < 0)):
+    if np.any((constant.values == -128) & (graphs.along(factor, axis, rank) < 0)):
         raise _NotFoldableError("its weight holds the integer -128, which has no opposite")
     _as_float32(scale.values.astype(np.float64) * np.abs(factor))
-    constant.values, scale.values = scale_integers(constant.values, scale.values, factor, axis)
-    zero.values = np.zeros(scale.values.shape, np.int8)
-    dequantize.attrs["axis"] = axis
 
 
 def _as_float32(values: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ import onnx_graphsurgeon as gs
 from onnxcomp.errors import ModelError
 
 # Takes the newer form of a node back to the older one; returns what stands in the way, or "".
-Step = Callable[[gs.Node], str]
+Downgrade = Callable[[gs.Node], str]
 
 
 def lower_opset(graph: gs.Graph, max_opset: int) -> None:
@@ -36,8 +36,8 @@ def lower_opset(graph: gs.Graph, max_opset: int) -> None:
 
 def _lower(node: gs.Node, opset: int, max_opset: int) -> None:
     for version in _changes(node.op, opset, max_opset):
-        step = STEPS.get((node.op, version))
-        obstacle = step(node) if step else f"is used as opset {version} defines it"
+        downgrade = DOWNGRADES.get((node.op, version))
+        obstacle = downgrade(node) if downgrade else f"is used as opset {version} defines it"
         if obstacle:
             raise ModelError(
                 f"{node.op} {obstacle}, which opset {max_opset} does not have",
@@ -60,17 +60,17 @@ def _same(node: gs.Node) -> str:
     return ""
 
 
-def _drop(**defaults: object) -> Step:
+def _drop(**defaults: object) -> Downgrade:
     """Attributes the change added: gone where they say what the older operator does anyway."""
 
-    def step(node: gs.Node) -> str:
+    def downgrade(node: gs.Node) -> str:
         for name, default in defaults.items():
             if node.attrs.get(name, default) != default:
                 return f"is used with {name}={node.attrs[name]}"
             node.attrs.pop(name, None)
         return ""
 
-    return step
+    return downgrade
 
 
 def _quantization(node: gs.Node) -> str:
@@ -170,7 +170,7 @@ _WIDENED = {
 }
 
 # What to do with an operator of this version so that it means the same one version earlier.
-STEPS: dict[tuple[str, int], Step] = {
+DOWNGRADES: dict[tuple[str, int], Downgrade] = {
     **{(op, version): _same for version, ops in _WIDENED.items() for op in ops},
     **{(f"Reduce{name}", 18): _reduce for name in _REDUCTIONS},
     ("AveragePool", 19): _average_pool,

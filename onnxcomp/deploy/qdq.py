@@ -6,8 +6,6 @@ what must survive: folding a BatchNormalization into them changes scales and sig
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
@@ -17,7 +15,6 @@ from onnxcomp.errors import ModelError
 
 UINT8_ZERO = 128
 _SMALLEST = float(np.finfo(np.float32).tiny)
-_T = TypeVar("_T", bound=np.generic)
 _FIX = "finalize the compression form that onnxcomp wrote, or start from the float32 model"
 
 
@@ -68,14 +65,14 @@ def quantize(values: NDArray[np.float32], scale: NDArray[np.float32], axis: int)
         values: float32, any shape.
         scale: float32, shape () or (values.shape[axis],).
     """
-    steps = np.rint(values / along(scale, axis, values.ndim))
+    steps = np.rint(values / graphs.along(scale, axis, values.ndim))
     integers: NDArray[np.int8] = np.clip(steps, -128, 127).astype(np.int8)
     return integers
 
 
 def dequantize(values: NDArray[np.int8], scale: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
     """ONNX DequantizeLinear with zero point 0: float32, shape of ``values``."""
-    return values.astype(np.float32) * along(scale, axis, values.ndim)
+    return values.astype(np.float32) * graphs.along(scale, axis, values.ndim)
 
 
 def scale_integers(
@@ -96,16 +93,7 @@ def scale_integers(
     new = old * np.abs(factor)
     alive = new >= _SMALLEST
     sign = np.where(alive, np.sign(factor), 0).astype(np.int8)
-    return integers * along(sign, axis, integers.ndim), np.where(alive, new, old).astype(np.float32)
-
-
-def along(vector: NDArray[_T], axis: int, rank: int) -> NDArray[_T]:
-    """``vector`` of shape (C,) broadcast along ``axis`` of a tensor of ``rank``; shape () stays."""
-    if vector.ndim == 0:
-        return vector
-    shape = [1] * rank
-    shape[axis] = vector.size
-    return vector.reshape(shape)
+    return integers * graphs.along(sign, axis, integers.ndim), np.where(alive, new, old).astype(np.float32)
 
 
 def store_integers(graph: gs.Graph) -> int:
@@ -135,7 +123,7 @@ def store_floats(graph: gs.Graph) -> None:
             continue
         integers, scale, zero = node.inputs
         axis = int(node.attrs.get("axis", 1))
-        stem = free_name(integers.name.removesuffix(".quantized"), taken)
+        stem = graphs.free_name(integers.name.removesuffix(".quantized"), taken)
         weight = gs.Constant(stem, dequantize(integers.values, scale.values, axis))
         quantized = gs.Variable(integers.name, np.int8, integers.shape)
         attrs = {"axis": axis} if scale.values.ndim else {}
@@ -155,16 +143,8 @@ def use_uint8_activations(graph: gs.Graph) -> None:
         del pair.quantize.inputs[2], pair.dequantize.inputs[2]
     taken = set(graph.tensors())
     for pair in pairs:
-        name = free_name(f"{pair.source.name}.zero_point", taken)
+        name = graphs.free_name(f"{pair.source.name}.zero_point", taken)
         zero = gs.Constant(name, np.full(pair.scale.shape, UINT8_ZERO, np.uint8))
         pair.quantize.inputs.append(zero)
         pair.dequantize.inputs.append(zero)
         pair.quantize.outputs[0].dtype = np.dtype(np.uint8)
-
-
-def free_name(name: str, taken: set[str]) -> str:
-    """``name``, or with underscores where it is taken; the result is added to ``taken``."""
-    while name in taken:
-        name += "_"
-    taken.add(name)
-    return name

@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from onnxcomp import files, models
 from onnxcomp.errors import ModelError
-from onnxcomp.model import Model, Preprocessing, save
+from onnxcomp.model import Preprocessing, save
 from onnxcomp.models.weights import load_weights
 from onnxcomp.preprocess import PREPROCESSING, check_channels, parse_classes, parse_preprocessing
-
-STATISTICS = (".running_mean", ".running_var")
+from onnxcomp.report.size import count_parameters
 
 
 @dataclass(frozen=True)
@@ -97,21 +94,12 @@ def export(
         stem=stem,
         num_classes=num_classes,
         input_size=model.image_shape[1],
-        parameters=count_parameters(model),
+        parameters=count_parameters(model).total,
         bytes=output.stat().st_size,
         weights=None if weights is None else str(weights),
         seed=seed if weights is None else None,
         preprocessing=preprocessing,
         classes=class_names,
-    )
-
-
-def count_parameters(model: Model) -> int:
-    """Numbers that training changes: weights and biases, BatchNormalization's scale and bias."""
-    return sum(
-        int(np.prod(constant.shape))
-        for name, constant in model.constants().items()
-        if not name.endswith(STATISTICS)
     )
 
 

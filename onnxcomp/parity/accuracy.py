@@ -71,16 +71,9 @@ def evaluate_accuracy(
     return Accuracy(percent(rank < 1), top5, len(rank))
 
 
-def accuracy(
-    model: Model,
-    image_set: ImageSet,
-    *,
-    threads: int,
-    batch_size: int = 100,
-    progress: Callable[[int], None] | None = None,
-) -> float:
-    """Top-1 accuracy in percent; arguments and errors of :func:`evaluate_accuracy`."""
-    return evaluate_accuracy(model, image_set, threads=threads, batch_size=batch_size, progress=progress).top1
+def accuracy(model: Model, image_set: ImageSet, *, threads: int) -> float:
+    """Top-1 accuracy in percent; errors of :func:`evaluate_accuracy`."""
+    return evaluate_accuracy(model, image_set, threads=threads).top1
 
 
 def label_ranks(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:

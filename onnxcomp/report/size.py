@@ -13,6 +13,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from onnxcomp import graphs, runtime
+from onnxcomp.deploy.qdq import quantize
 from onnxcomp.model import Model
 from onnxcomp.student import student
 
@@ -95,7 +96,9 @@ def count_parameters(model: Model) -> Parameters:
         total += values.size
         nonzero += kept
         pair = scales.get(tensor.name)
-        nonzero_int8 += kept if pair is None else int(np.count_nonzero(rounded(values, pair)))
+        if pair is not None:
+            kept = int(np.count_nonzero(quantize(values, pair.scale.values, pair.axis)))
+        nonzero_int8 += kept
     return Parameters(total, nonzero, nonzero_int8)
 
 
@@ -123,7 +126,7 @@ def masked(tensor: gs.Constant, mask: gs.Constant | None) -> np.ndarray:
     if len(node.inputs) < 3:
         return values
     axis = int(node.attrs.get("axis", 1))
-    zero = per_channel(node.inputs[2].values, values.ndim, axis)
+    zero = graphs.along(node.inputs[2].values, axis, values.ndim)
     integers: np.ndarray = values.astype(np.int64) - zero
     return integers
 
@@ -132,16 +135,3 @@ def weight_quantizers(graph: gs.Graph) -> dict[str, graphs.Quantizer]:
     """The Q/DQ pair of each quantised weight, by the weight's name."""
     pairs = ((pair.weight, pair) for pair in graphs.quantizers(graph))
     return {weight.name: pair for weight, pair in pairs if weight is not None}
-
-
-def rounded(values: np.ndarray, pair: graphs.Quantizer) -> np.ndarray:
-    """``values`` on the integer grid of ``pair``, zero point taken off."""
-    grid: np.ndarray = np.rint(values / per_channel(pair.scale.values, values.ndim, pair.axis))
-    return grid
-
-
-def per_channel(values: np.ndarray, rank: int, axis: int) -> np.ndarray:
-    """Shape a scale or zero point so that it broadcasts along ``axis`` of a tensor of ``rank``."""
-    if not values.ndim or values.size == 1:
-        return values.reshape(())
-    return values.reshape([-1 if index == axis % rank else 1 for index in range(rank)])

@@ -63,7 +63,7 @@ def train(
     progress = progress or Silent()
     run = RunDir(run_dir, resume=resume)
     model = _prepared(model, data)
-    batches = _batches(model, data, config)
+    batches = training_batches(model, data, config)
     per_epoch, steps = batches.steps_per_epoch, config.steps(batches.steps_per_epoch)
     identity = Identity(checkpoint.fingerprint(model), {**config.settings(), "data": describe(data)})
     saved = run.saved(identity)
@@ -128,7 +128,12 @@ def _prepared(model: Model, data: DataSet) -> Model:
     return model
 
 
-def _batches(model: Model, data: DataSet, config: TrainConfig) -> TrainingBatches:
+def training_batches(model: Model, data: DataSet, config: TrainConfig) -> TrainingBatches:
+    """The batches that ``config`` asks for, as ``model`` takes them; its preprocessing is known.
+
+    Raises:
+        DataError: there are fewer images than a batch takes.
+    """
     channels, height, width = model.image_shape
     assert model.preprocessing is not None
     return TrainingBatches(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxcomp import files
-from onnxcomp.errors import CheckpointError, OnnxcompError, TrainingError
+from onnxcomp.errors import CheckpointError, TrainingError
 from onnxcomp.training import checkpoint
 from onnxcomp.training.checkpoint import Checkpoint, Identity
 
@@ -73,12 +73,7 @@ class RunDir:
         Raises:
             OnnxcompError: it cannot be written.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OnnxcompError(
-                f"cannot be created ({error.strerror})", where=str(self.path), fix="choose another --run-dir"
-            ) from error
+        files.make_folder(self.path)
         for left in self.path.iterdir():
             if PART.fullmatch(left.name):
                 left.unlink()

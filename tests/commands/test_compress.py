@@ -10,6 +10,8 @@ import onnx
 import pytest
 
 from onnxcomp import model as models
+from onnxcomp import recipe as recipes
+from onnxcomp import recipe_file
 from onnxcomp.model import Form
 from tests import zoo
 from tests.commands.call import call
@@ -42,6 +44,7 @@ def test_from_a_network_to_a_deployable_file(
         "prune + qat + distill, xavier",
     ]
     assert json.loads((folder / "results.json").read_text())["rows"] == rows
+    assert recipe_file.load(folder / "recipe.yaml") == recipes.parse(PASSES)
 
     trained, deployable = models.load(folder / "trained.onnx"), models.load(folder / "deployable.onnx")
     assert (trained.form, deployable.form) == (Form.COMPRESSION, Form.DEPLOYABLE)
@@ -84,6 +87,22 @@ def test_every_recipe_ends_in_a_file_for_the_cpu(
     assert (folder / "deployable.onnx").is_file()
 
 
+def test_a_compressed_file_and_a_run_dir_that_cannot_be(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, network: Path
+) -> None:
+    folder = tmp_path / "run"
+    compressed = tmp_path / "c.onnx"
+    assert call(capsys, "apply", "prune", network, "-o", compressed)[0] == 0
+    for given, place, message in (
+        (compressed, folder, "is in compression form already"),
+        (network, network / "run", "cannot be created (Not a directory)"),
+    ):
+        code, out, err = call(capsys, "compress", "distill", given, *arguments(place))
+        assert (code, out) == (2, "")
+        assert message in err
+        assert not folder.exists()
+
+
 def test_bad_input_comes_before_any_work(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, network: Path
 ) -> None:
@@ -91,6 +110,7 @@ def test_bad_input_comes_before_any_work(
     for wrong, message in (
         (arguments(folder, "xaver"), "did you mean xavier?"),
         (arguments(folder, epochs=-1), "--epochs: -1.0 is out of range"),
+        ([*arguments(folder), "--batch-size", 5000], "5000"),
         (arguments(folder, data="digitz"), "digits"),
     ):
         code, out, err = call(capsys, "compress", "prune", network, *wrong)

@@ -9,7 +9,7 @@ import onnx_graphsurgeon as gs
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxcomp.deploy.opset import STEPS, lower_opset
+from onnxcomp.deploy.opset import DOWNGRADES, lower_opset
 from onnxcomp.errors import ModelError
 from tests.deploy.test_qdq import run
 
@@ -178,6 +178,6 @@ def test_nodes_inside_a_branch_are_lowered_too() -> None:
 
 
 def test_the_table_names_real_versions() -> None:
-    for op, version in STEPS:
+    for op, version in DOWNGRADES:
         assert onnx.defs.get_schema(op, version, "").since_version == version
         assert onnx.defs.has(op, version - 1, "")

@@ -40,9 +40,9 @@ def test_there_is_no_top5_of_five_classes() -> None:
 def test_progress_counts_every_image_once() -> None:
     counts: list[int] = []
     model, images = pictures.network("mlp"), pictures.pictures(23)
-    top1 = accuracy(model, images, threads=1, batch_size=10, progress=counts.append)
+    found = evaluate_accuracy(model, images, threads=1, batch_size=10, progress=counts.append)
     assert counts == [10, 10, 3]
-    assert top1 == evaluate_accuracy(model, images, threads=1).top1
+    assert accuracy(model, images, threads=1) == found.top1
 
 
 def test_of_equal_logits_the_first_class_wins() -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 import onnx_graphsurgeon as gs
 from pydantic import Field
 
+from onnxcomp import graphs
 from onnxcomp.graphs import TEACHER_PREFIX
 from onnxcomp.losses import TASK
 from onnxcomp.model import Model, Role
@@ -32,16 +33,20 @@ class Distill(Pass):
     name: ClassVar[str] = "distill"
     follows: ClassVar[tuple[str, ...]] = ("prune", "qat")
 
-    temperature: Annotated[float, Field(gt=0)] = 4.0
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 4.0
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
-    beta: Annotated[float, Field(ge=0)] = 0.1
-    margin: Annotated[float, Field(gt=0)] = 1.0
+    beta: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
+    margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
 
     def requires(self, model: Model, context: Context) -> None:
-        if context.original.image_shape != model.image_shape:
-            raise self.error("teacher and student take images of different shapes")
         if self.alpha == 0 and self.beta == 0:
             raise self.error("alpha and beta are both 0", fix="raise one of them or leave distill out")
+        for weight, mask in graphs.masks(model.graph).items():
+            if not mask.values.all():
+                raise self.error(
+                    f"the teacher would be pruned: {weight} has zeros in its mask",
+                    fix="apply distill before training",
+                )
 
     def apply(self, model: Model, context: Context) -> Change:
         ends = [tensor.name for tensor in stage_ends(model.graph)]

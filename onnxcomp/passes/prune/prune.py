@@ -103,7 +103,7 @@ def _insert_mask(model: Model, tensor: gs.Constant) -> None:
     readers = list(tensor.outputs)
     mask = gs.Constant(f"{tensor.name}.mask", np.ones(tensor.shape, np.float32))
     masked = gs.Variable(f"{tensor.name}.masked", np.float32, tensor.shape)
-    node = gs.Node("Mul", f"prune/{tensor.name}", inputs=[tensor, mask], outputs=[masked])
+    node = gs.Node("Mul", f"{graphs.PRUNE_PREFIX}{tensor.name}", inputs=[tensor, mask], outputs=[masked])
     graphs.rewire(tensor, masked, readers)
     model.graph.nodes.append(node)
     model.roles[mask.name] = Role.MASK

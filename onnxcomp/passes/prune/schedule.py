@@ -31,7 +31,12 @@ class CubicSchedule:
         return self.final + (self.initial - self.final) * left**3
 
     def is_due(self, step: int) -> bool:
-        """Whether the masks change before ``step``; the last change is at ``end``."""
+        """Whether the masks change before ``step``; the last change is at ``end``.
+
+        The first step is always one of them: it brings the initial sparsity.
+        """
+        if step == 0:
+            return True
         if step < self.begin or step > self.end:
             return False
         return step == self.end or (step - self.begin) % self.frequency == 0

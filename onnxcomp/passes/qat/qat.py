@@ -122,9 +122,10 @@ def _insert_pair(
     ]
     quantized = gs.Variable(f"{name}.quantized", np.int8, source.shape)
     dequantized = gs.Variable(f"{name}.dequantized", np.float32, source.shape)
+    stem = f"{graphs.QAT_PREFIX}{name}"
     model.graph.nodes += [
-        gs.Node("QuantizeLinear", f"qat/{name}/quantize", attrs, [source, *parameters], [quantized]),
-        gs.Node("DequantizeLinear", f"qat/{name}/dequantize", attrs, [quantized, *parameters], [dequantized]),
+        gs.Node("QuantizeLinear", f"{stem}/quantize", attrs, [source, *parameters], [quantized]),
+        gs.Node("DequantizeLinear", f"{stem}/dequantize", attrs, [quantized, *parameters], [dequantized]),
     ]
     model.roles[f"{name}.scale"] = Role.SCALE
     return dequantized

@@ -38,8 +38,9 @@ def lower_fake_quant(graph: gs.Graph, weights: set[str]) -> int:
 
 
 def _is_weight(tensor: gs.Tensor, weights: set[str]) -> bool:
-    if tensor.inputs and tensor.inputs[0].op == "Mul" and tensor.inputs[0].name.startswith("prune/"):
-        tensor = tensor.inputs[0].inputs[0]
+    producer = tensor.inputs[0] if tensor.inputs else None
+    if producer is not None and producer.op == "Mul" and producer.name.startswith(graphs.PRUNE_PREFIX):
+        tensor = producer.inputs[0]
     return tensor.name in weights
 
 

@@ -63,3 +63,11 @@ def test_a_network_without_stages_says_that_it_has_no_boundary() -> None:
     assert any("no activation boundary" in note for note in steps[0].change.notes)
     assert "loss/boundary" not in result.losses
     assert all(graphs.is_student(n) or n.name.startswith(("teacher/", "loss/")) for n in result.graph.nodes)
+
+
+def test_a_pruned_network_is_no_teacher() -> None:
+    pruned = pipeline.apply(models.from_proto(zoo.resnet()), recipes.parse("prune"))
+    mask = next(iter(graphs.masks(pruned.graph).values()))
+    mask.values = np.zeros_like(mask.values)
+    with pytest.raises(PassError, match=r"the teacher would be pruned: .* apply distill before training"):
+        pipeline.apply(pruned, recipes.parse("distill"))

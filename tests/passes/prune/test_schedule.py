@@ -34,7 +34,9 @@ def test_monotone_and_last_update_at_the_end(
     values = [schedule.sparsity(step) for step in range(120)]
     assert all(a <= b + 1e-12 for a, b in itertools.pairwise(values))
     due = [step for step in range(120) if schedule.is_due(step)]
-    assert due[0] == begin
+    assert due[0] == 0
+    assert begin in due
+    assert not [step for step in due if 0 < step < begin]
     assert due[-1] == begin + length
     assert schedule.sparsity(due[-1]) == initial + rise
 
@@ -45,3 +47,9 @@ def test_the_final_sparsity_is_reached_within_any_training(steps: int, begin: fl
     schedule = Prune(sparsity=0.7, begin=begin, end=end).schedule(steps)
     assert schedule.end < steps
     assert schedule.is_due(schedule.end)
+
+
+def test_the_initial_sparsity_holds_from_the_first_step() -> None:
+    schedule = Prune(sparsity=0.8, initial=0.3, begin=0.5, end=0.9).schedule(100)
+    assert schedule.is_due(0)
+    assert schedule.sparsity(0) == schedule.sparsity(49) == 0.3
