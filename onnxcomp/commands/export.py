@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from onnxcomp.commands import options
 from onnxcomp.models import NAMES, STEMS
 
 if TYPE_CHECKING:
@@ -17,9 +16,7 @@ if TYPE_CHECKING:
 
 @click.command("export")
 @click.argument("name", type=click.Choice(list(NAMES)))
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, help="The ONNX file to write."
-)
+@options.output
 @click.option("--num-classes", type=int, help="Number of classes.  [default: of --classes, or 1000]")
 @click.option(
     "--input-size",
@@ -40,41 +37,38 @@ if TYPE_CHECKING:
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random weights.")
 @click.option(
     "--preprocess",
-    metavar="NAME|M,M,M/S,S,S",
+    metavar="NAME|MEAN/STD",
     help="How images were normalised: cifar10, imagenet, or means/deviations in units of 0..255."
     "  [default: as the stem]",
 )
 @click.option("--classes", metavar="NAME|A,B,...", help="Class names in the order of the logits, or cifar10.")
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-def command(name: str, output: Path, as_json: bool, **options: Any) -> None:
+@options.as_json
+def command(name: str, output: Path, as_json: bool, **settings: Any) -> None:
     """Write the network NAME as ONNX, with random weights or those of a file."""
     from onnxcomp.models.export import export
+    from onnxcomp.report import console
 
-    summary = export(name, output, **options)
+    summary = export(name, output, **settings)
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(summary)))
+        click.echo(console.to_json(summary))
     else:
-        _print_table(summary)
+        console.table(str(output), ("property", "value"), _rows(summary))
 
 
-def _print_table(summary: Summary) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def _rows(summary: Summary) -> list[tuple[str, str]]:
+    from onnxcomp.report.inspection import byte_text
 
-    preprocessing = summary.preprocessing
-    size = summary.input_size
-    rows = {
-        "network": f"{summary.name}, stem {summary.stem}",
-        "input": f"N x {len(preprocessing.mean)} x {size} x {size}",
-        "classes": f"{summary.num_classes} {', '.join(summary.classes)}",
-        "parameters": f"{summary.parameters:,}",
-        "weights": summary.weights or f"random, seed {summary.seed}",
-        "mean": ", ".join(f"{value:g}" for value in preprocessing.mean),
-        "deviation": ", ".join(f"{value:g}" for value in preprocessing.std),
-        "file": f"{summary.output}, {summary.bytes / 1e6:.1f} MB",
-    }
-    table = Table(show_header=False, box=None)
-    for label, value in rows.items():
-        table.add_row(label, Text(value.strip()))
-    Console().print(table)
+    preprocessing, size = summary.preprocessing, summary.input_size
+    rows = [
+        ("network", f"{summary.name}, stem {summary.stem}"),
+        ("input", f"Nx{len(preprocessing.mean)}x{size}x{size}"),
+        ("classes", str(summary.num_classes)),
+        ("parameters", f"{summary.parameters:,}"),
+        ("weights", summary.weights or f"random, seed {summary.seed}"),
+        ("mean", ", ".join(f"{value:g}" for value in preprocessing.mean)),
+        ("deviation", ", ".join(f"{value:g}" for value in preprocessing.std)),
+        ("file size", byte_text(summary.bytes)),
+    ]
+    if summary.classes:
+        rows.insert(3, ("class names", ", ".join(summary.classes)))
+    return rows

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.command("finalize")
 @click.argument("model", type=click.Path(path_type=Path))
 @options.output
-@click.option("--target", required=True, metavar="NAME", help="xavier, orin or ort-cpu.")
+@options.target
 @options.as_json
 def command(model: Path, output: Path, target: str, as_json: bool) -> None:
     """Write MODEL in the form that TARGET deploys.

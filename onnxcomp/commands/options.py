@@ -10,6 +10,7 @@ import click
 
 from onnxcomp import recipe as recipes
 from onnxcomp import recipe_file as recipe_files
+from onnxcomp.deploy.targets import TARGETS
 from onnxcomp.errors import RecipeError
 from onnxcomp.model import Model
 from onnxcomp.recipe import Recipe
@@ -140,4 +141,5 @@ _TRAINING: tuple[Callable[[Any], Any], ...] = (
 resume = click.option(
     "--resume", is_flag=True, help="Continue the run in --run-dir exactly where it stopped."
 )
-target = click.option("--target", required=True, metavar="NAME", help="xavier, orin or ort-cpu.")
+*_first, _last = TARGETS
+target = click.option("--target", required=True, metavar="NAME", help=f"{', '.join(_first)} or {_last}.")

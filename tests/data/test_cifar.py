@@ -97,7 +97,7 @@ def test_every_version_gives_the_same(tmp_path, files, suffix):
     assert (len(data.train), len(data.test)) == (5 * COUNT, COUNT)
     assert data.classes[0] == "airplane"
     assert data.classes[9] == "truck"
-    assert data.flip
+    assert data.train.flip
     assert data.train.labels.tolist() == [label for seed in range(5) for label in labels(seed)]
     expected = images(5).reshape(COUNT, 3, 32, 32).transpose(0, 2, 3, 1)
     assert np.array_equal(data.test.load(range(COUNT), (32, 32)), expected)

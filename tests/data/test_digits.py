@@ -11,7 +11,7 @@ def test_sizes_classes_and_split():
     data = open_data("digits")
     assert (len(data.train), len(data.test)) == (1437, 360)
     assert data.classes == tuple("0123456789")
-    assert not data.flip
+    assert not data.train.flip
     shares = np.bincount(data.test.labels) / np.bincount(
         np.concatenate([data.train.labels, data.test.labels])
     )

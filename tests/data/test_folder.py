@@ -33,7 +33,7 @@ def test_classes_labels_and_pixels(write):
     assert data.classes == data.test.classes == ("cat", "dog")
     assert data.train.labels.tolist() == data.test.labels.tolist() == [0, 0, 0, 1, 1, 1]
     assert data.train.labels.dtype == np.int64
-    assert data.flip
+    assert data.train.flip
     images = data.train.load([4, 2], (8, 8))
     assert images.dtype == np.uint8
     assert images.shape == (2, 8, 8, 3)

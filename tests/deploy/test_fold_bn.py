@@ -117,7 +117,7 @@ def test_a_shared_bias_is_left_to_its_other_reader() -> None:
     graph.outputs.append(other)
     assert fold_bn(graph).folded == ("bn",)
     assert np.array_equal(bias.values, old)
-    assert graph.nodes[0].inputs[2].name == "b_"
+    assert graph.nodes[0].inputs[2].name == "b_1"
 
 
 def quantized(factor: np.ndarray | None = None, scale_rank: int = 1) -> gs.Graph:

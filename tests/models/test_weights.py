@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import json
 import pickle
@@ -193,11 +192,7 @@ def test_no_such_file_and_another_kind_of_file(tmp_path: Path) -> None:
 def test_pytorch_file_without_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "w.pth"
     path.write_bytes(b"")
-
-    def absent(name: str) -> ModuleType:
-        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-    monkeypatch.setattr(importlib, "import_module", absent)
+    monkeypatch.setitem(sys.modules, "torch", None)  # importing it raises ModuleNotFoundError
     with pytest.raises(MissingPackageError) as refusal:
         load_weights(build(), path)
     assert str(refusal.value) == (
