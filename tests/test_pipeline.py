@@ -61,11 +61,13 @@ def test_exporters_files_of_every_opset(opset: int, batch: str | int) -> None:
     model, compressed = compress("resnet", "prune,qat,distill", opset=opset, batch=batch)
     assert compressed.graph.opset == opset
     images = run.images(model)
-    images_per_loss = run.outputs(compressed, images)
-    assert np.isfinite(images_per_loss["loss"])
-    # int8 rounding of random weights: the answers stay close, measured 0.05 to 0.3 of the deviation.
+    after = run.outputs(compressed, images)
+    assert np.isfinite(after["loss"])
     before = run.logits(model, images)
-    assert np.abs(images_per_loss["output"] - before).mean() < 0.5 * before.std()
+    noise = np.square(after["output"] - before).mean()
+    # INT8 rounding, in decibels below the logits: measured 37.2 (free batch) and 37.5 (batch 2) at every
+    # opset, and 34.6 to 41.0 with five other seeds. A bit less than INT8 has would cost 6.
+    assert 10 * np.log10(np.square(before).mean() / noise) > 33
 
 
 def test_the_argument_is_left_as_it_is() -> None:
@@ -109,6 +111,12 @@ def test_a_saved_compression_form_is_the_same() -> None:
         compressed.losses,
     )
     assert [n.name for n in again.graph.nodes] == [n.name for n in compressed.graph.nodes]
+    images = run.images(compressed)
+    expected = run.outputs(compressed, images)
+    found = run.outputs(again, images)
+    assert list(found) == list(expected)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value)
 
 
 def test_with_task_loss_makes_a_plain_network_trainable() -> None:
