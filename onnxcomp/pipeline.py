@@ -138,7 +138,7 @@ def original_of(model: Model) -> Model:
 
 def _before_passes(tensor: gs.Tensor) -> gs.Tensor:
     """What ``tensor`` was before Q/DQ and mask; constants are handled by their readers."""
-    while tensor.inputs and tensor.inputs[0].name.startswith(("qat/", "prune/")):
+    while tensor.inputs and tensor.inputs[0].name.startswith((graphs.QAT_PREFIX, graphs.PRUNE_PREFIX)):
         tensor = tensor.inputs[0].inputs[0]
     return tensor
 
