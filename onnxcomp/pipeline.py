@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import onnx_graphsurgeon as gs
 
-from onnxcomp import losses
+from onnxcomp import graphs, losses
 from onnxcomp import recipe as recipes
 from onnxcomp.errors import ModelError, PassError
 from onnxcomp.model import Form, Model, Role
