@@ -12,7 +12,6 @@ from onnxcomp import model as models
 from onnxcomp import recipe as recipes
 from onnxcomp.commands import options
 from onnxcomp.pipeline import Step
-from onnxcomp.report.console import console
 
 
 @click.command("apply")
@@ -60,10 +59,10 @@ def command(
         click.echo(json.dumps(_summary(result, steps, output)))
         return
     for step in steps:
-        console().print(f"{step.name} ({step.seconds:.1f} s)", highlight=False)
+        click.echo(f"{step.name} ({step.seconds:.1f} s)")
         for note in step.change.notes:
-            console().print(f"  {note}", highlight=False)
-    console().print(f"wrote {output} ({recipes.parse(result.recipe)})", highlight=False, markup=False)
+            click.echo(f"  {note}")
+    click.echo(f"wrote {output} ({recipes.parse(result.recipe)})")
 
 
 def _summary(result: models.Model, steps: list[Step], output: Path) -> dict[str, object]:

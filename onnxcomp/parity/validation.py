@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from onnxcomp.data import ImageSet, evaluation_batches
-from onnxcomp.errors import DataError, ModelError
+from onnxcomp.errors import DataError, ModelError, OnnxcompError
 from onnxcomp.model import Model
 from onnxcomp.parity.accuracy import Accuracy, evaluate_accuracy
 from onnxcomp.parity.comparator import Tolerance
@@ -27,11 +28,22 @@ class Limits:
         max_drop: points of top-1 that it may lose; None for no limit.
         min_agreement: least share of images with the same top-1 class, in percent; None for none.
         tolerance: of its logits against the reference's; None for none.
+
+    Raises:
+        OnnxcompError: a limit is NaN, which every candidate would hold.
     """
 
     max_drop: float | None = 0.5
     min_agreement: float | None = None
     tolerance: Tolerance | None = None
+
+    def __post_init__(self) -> None:
+        limits = {"--max-drop": self.max_drop, "--min-agreement": self.min_agreement}
+        if self.tolerance is not None:
+            limits |= {"--atol": self.tolerance.atol, "--rtol": self.tolerance.rtol}
+        for option, value in limits.items():
+            if value is not None and math.isnan(value):
+                raise OnnxcompError("nan is no limit", where=option, fix="give a number")
 
 
 @dataclass(frozen=True)

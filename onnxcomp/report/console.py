@@ -43,7 +43,8 @@ def table(
     """Print a table to stdout.
 
     Columns of numbers are set flush right. The first column folds over lines where the terminal is narrow;
-    before that the ``optional`` columns are left out, first named first.
+    before that the ``optional`` columns are left out, first named first. Where the others still do not fit
+    they are printed as without a terminal, which wraps the lines: no number is cut.
 
     Args:
         title: one line above the table, ``""`` for none.
@@ -57,6 +58,9 @@ def table(
         _print_plain(out, title, columns, cells)
         return
     kept = _fitting(columns, cells, optional, out.width)
+    if _least_width(columns, cells, kept) > out.width:
+        _print_plain(out, title, columns, cells)
+        return
     layout = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
     for index in kept:
         column = [row[index] for row in cells]
@@ -101,6 +105,13 @@ def _fitting(
             break
         kept.remove(columns.index(name))
     return kept
+
+
+def _least_width(columns: Sequence[str], cells: Sequence[Sequence[str]], kept: Sequence[int]) -> int:
+    """The width below which rich would cut a column."""
+    widths = [_width(columns[index], [row[index] for row in cells]) for index in kept]
+    least = [min(widths[0], MIN_NAME_WIDTH), *(0 if w > MAX_UNWRAPPED_WIDTH else w for w in widths[1:])]
+    return sum(least) + GAP * len(least) + 1
 
 
 def _width(name: str, column: Sequence[str]) -> int:

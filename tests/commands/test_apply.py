@@ -76,3 +76,19 @@ def test_a_recipe_and_passes_together_are_refused(
     )
     assert code == 2
     assert "MODEL (the recipe file names the passes) is expected" in err
+
+
+def test_notes_are_text_on_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    proto = zoo.resnet(size=8)
+    for node in proto.graph.node:
+        node.input[:] = [name.replace("/layer", "[bold]/layer[/net] ") for name in node.input]
+        node.output[:] = [name.replace("/layer", "[bold]/layer[/net] ") for name in node.output]
+    path = tmp_path / "m.onnx"
+    onnx.save(proto, path)
+    code, out, err = call(capsys, "apply", "distill", path, "-o", tmp_path / "c.onnx")
+    assert (code, err) == (0, "")
+    line = next(line for line in out.splitlines() if "activation boundaries" in line)
+    assert line.count("[bold]/layer[/net] ") > 1

@@ -124,3 +124,10 @@ def test_a_statistic_without_a_tolerance_is_bad_usage(tmp_path: Path, validate: 
     code, _, err = validate(path, path, "--check-error-stat", "max")
     assert code == 2
     assert "--check-error-stat needs --atol or --rtol" in err
+
+
+@pytest.mark.parametrize("option", ["--max-drop", "--min-agreement", "--atol", "--rtol"])
+def test_nan_is_no_limit(tmp_path: Path, validate: Validate, option: str) -> None:
+    path = save(tmp_path / "a.onnx")
+    code, out, err = validate(path, path, option, "nan")
+    assert (code, out, err) == (2, "", f"Error: {option}: nan is no limit; give a number\n")

@@ -78,6 +78,17 @@ def test_a_narrow_terminal_drops_columns_and_folds_names(
     assert ("Left out" in text.getvalue()) is bool(left_out)
 
 
+@pytest.mark.parametrize("width", [20, 50, 60, 70])
+def test_a_table_too_wide_for_the_terminal_keeps_every_number(
+    monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    text = terminal(monkeypatch, width, color_system=None)
+    columns = ("network", "top-1", "bytes", "deflated", "median ms", "p99 ms")
+    row = ("prune + qat + distill, xavier", "59.26 %", "1,655,406", "1,484,111", "0.160", "0.316")
+    table("", columns, [row])
+    assert all(word in text.getvalue() for word in (*columns, *row[1:]))
+
+
 def test_a_long_value_wraps_and_leaves_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     text = terminal(monkeypatch, 60, color_system=None)
     table("", ("property", "value"), [("nodes per operator", "402 QuantizeLinear, " * 9), ("opset", "17")])
