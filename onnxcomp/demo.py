@@ -16,8 +16,8 @@ from onnxcomp.training.progress import Progress
 
 NETWORK = "densenet-bc-40-12"
 IMAGE_SIZE = 8
-DENSE_EPOCHS = 20
-EPOCHS = 12
+DENSE_EPOCHS = 15
+EPOCHS = 8
 RECIPES = {
     "pruned": "prune{sparsity=0.8}",
     "+ INT8": "prune{sparsity=0.8},qat",

@@ -47,13 +47,16 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         write(temporary)
 
 
-def check_writable(path: Path) -> None:
+def check_writable(path: Path, *, keep: Path | None = None) -> None:
     """Refuse an output that cannot be written, before any work is done.
 
     Raises:
-        OnnxcompError: ``path`` is a folder, or it or its parent is missing or read-only.
+        OnnxcompError: ``path`` is a folder, or it or its parent is missing or read-only, or it is
+            the file ``keep``.
     """
     parent = path.parent
+    if keep is not None and path.exists() and keep.exists() and path.samefile(keep):
+        raise OnnxcompError("is the input too", where=str(path), fix="name another output")
     if path.is_dir():
         raise OnnxcompError("is a folder", where=str(path), fix="name a file")
     if not parent.is_dir():

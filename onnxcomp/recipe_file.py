@@ -30,6 +30,10 @@ def load(path: Path) -> Recipe:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = str(error).splitlines()[0]
         raise RecipeError(f"cannot be read: {reason}", where=where, fix="check the file") from error
+    if not isinstance(content, dict):
+        raise RecipeError(
+            "holds no table", where=where, fix="write passes: and below it a list, - prune and so on"
+        )
     try:
         file = _File.model_validate(content)
     except ValidationError as error:

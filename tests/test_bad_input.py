@@ -21,6 +21,7 @@ from tests.commands.call import call
 from tests.data.pictures import encoded, two_classes, write_folder
 
 Refused = Callable[..., str]
+ASSUMED = "does not say how its images are normalised: taking"
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Refused:
     def run(*args: object) -> str:
         before = set(tmp_path.rglob("*"))
         code, out, err = call(capsys, *args)
-        lines = [line for line in err.splitlines() if line]
+        lines = [line for line in err.splitlines() if line and ASSUMED not in line]
         assert (code, out) == (2, ""), err
         assert len(lines) == 1, err
         assert lines[0].startswith("Error: ")

@@ -27,7 +27,7 @@ def test_yaml_round_trips(recipe: Recipe, tmp_path_factory: pytest.TempPathFacto
         ("passes: [{prune: {sparsity: 2}}]\n", "sparsity is 2"),
         ("passes: [{prune: {velocity: 2}}]\n", "unknown option velocity"),
         ("passes: []\n", "no pass is named"),
-        ("- prune\n", "Input should be a valid dictionary"),
+        ("- prune\n", "holds no table"),
         ("passes: [prune\n", "cannot be read"),
         ("passes: !!python/object/apply:os.system [true]\n", "cannot be read"),
     ],

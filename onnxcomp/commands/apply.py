@@ -46,13 +46,13 @@ def command(
     """
     text, path = options.passes_and_model(operands, recipe_file)
     recipe = options.read_recipe(text, recipe_file, settings)
-    files.check_writable(output)
+    files.check_writable(output, keep=path)
     model = models.load(path)
     options.set_preprocessing(model, preprocess)
     steps: list[Step] = []
     calibration = None
     if data is not None:
-        calibration = options.open_calibration(model, data, calibration_images, threads)
+        calibration = options.open_calibration(model, path, data, calibration_images, threads)
     result = pipeline.apply(model, recipe, calibration=calibration, report=steps.append)
     models.save(result, output)
     if as_json:

@@ -64,9 +64,11 @@ def command(
     config = TrainConfig(threads=threads or runtime.default_threads(), **training)
     model = models.load(path)
     options.set_preprocessing(model, preprocess)
+    data_set = open_data(data)
+    options.fit_to_data(model, data_set, path)
     with ConsoleProgress(console.console(stderr=True)) as progress:
         job = compress.Job(
-            open_data(data), config, chosen, run_dir, progress, resume, calibration_images=calibration_images
+            data_set, config, chosen, run_dir, progress, resume, calibration_images=calibration_images
         )
         rows = job.compress(model, recipe, baseline=baseline)
     if as_json:

@@ -45,14 +45,13 @@ def command(
     from onnxcomp import runtime
     from onnxcomp.data import open_data
     from onnxcomp.parity.sample import limited
-    from onnxcomp.preprocess import ensure_preprocessing
     from onnxcomp.report import console
     from onnxcomp.report.evaluation import evaluate, evaluation_rows
 
     model = models.load(path)
     options.set_preprocessing(model, preprocess)
     data_set = open_data(data)
-    ensure_preprocessing(model, data_set)
+    options.fit_to_data(model, data_set, path)
     images = limited(data_set.test, limit)
     with console.progress("evaluating", len(images)) as advance:
         found = evaluate(

@@ -38,7 +38,7 @@ def command(model: Path, output: Path, target: str, as_json: bool) -> None:
     from onnxcomp.report.size import file_size
 
     chosen = get_target(target)
-    files.check_writable(output)
+    files.check_writable(output, keep=model)
     result, report = finalize_report(models.load(model), chosen)
     models.save(result, output)
     before, after = file_size(model), file_size(output)

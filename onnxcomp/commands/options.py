@@ -17,6 +17,7 @@ from onnxcomp.recipe import Recipe
 
 if TYPE_CHECKING:
     from onnxcomp.calibration import ImageCalibration
+    from onnxcomp.data import DataSet
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,7 +38,7 @@ calibration_images = click.option(
 preprocess = click.option(
     "--preprocess",
     metavar="NAME|MEAN/STD",
-    help="cifar10, imagenet or 'm,m,m/s,s,s' in 0..255, where the file does not say.",
+    help="cifar10, imagenet or 'm,m,m/s,s,s' in 0..255, instead of what the file says.",
 )
 threads = click.option(
     "--threads", type=click.IntRange(min=1), default=None, help="Of ONNX Runtime; default: physical cores."
@@ -105,14 +106,33 @@ def set_preprocessing(model: Model, text: str | None) -> None:
         model.preprocessing = preprocessing
 
 
-def open_calibration(model: Model, spec: str, images: int, thread_count: int | None) -> ImageCalibration:
+def fit_to_data(model: Model, data_set: DataSet, path: Path) -> None:
+    """Let the data set say what the file does not, and tell the user what was assumed.
+
+    Raises:
+        DataError: the classes are not the network's.
+    """
+    from onnxcomp.preprocess import ensure_preprocessing
+
+    assumed = model.preprocessing is None
+    ensure_preprocessing(model, data_set)
+    if assumed:
+        click.echo(
+            f"{path} does not say how its images are normalised: taking the mean and deviation of"
+            f" {data_set.name}; give --preprocess if it was trained with others",
+            err=True,
+        )
+
+
+def open_calibration(
+    model: Model, path: Path, spec: str, images: int, thread_count: int | None
+) -> ImageCalibration:
     """Open the data set, fit the model's metadata to it, and calibrate on its training images."""
     from onnxcomp import calibration, runtime
     from onnxcomp.data import open_data
-    from onnxcomp.preprocess import ensure_preprocessing
 
     data_set = open_data(spec)
-    ensure_preprocessing(model, data_set)
+    fit_to_data(model, data_set, path)
     return calibration.from_data(
         model, data_set, images=images, threads=thread_count or runtime.default_threads()
     )

@@ -58,12 +58,14 @@ def command(
     from onnxcomp.training.run_dir import RunDir
 
     config = TrainConfig(threads=threads or runtime.default_threads(), **settings)
-    files.check_writable(output)
+    files.check_writable(output, keep=model_path)
     run_dir = run_dir or Path("runs") / output.stem
     model = models.load(model_path)
     options.set_preprocessing(model, preprocess)
+    data_set = open_data(data)
+    options.fit_to_data(model, data_set, model_path)
     with ConsoleProgress(console(stderr=True)) as progress:
-        trained = train(model, open_data(data), config, run_dir, resume=resume, progress=progress)
+        trained = train(model, data_set, config, run_dir, resume=resume, progress=progress)
     models.save(trained, output)
     result = _result(RunDir(run_dir, resume=True), output)
     if as_json:

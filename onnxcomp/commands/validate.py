@@ -83,7 +83,6 @@ def command(
     from onnxcomp.parity.compare import check_interfaces
     from onnxcomp.parity.sample import limited
     from onnxcomp.parity.validation import Limits, validate, validation_rows
-    from onnxcomp.preprocess import ensure_preprocessing
     from onnxcomp.report import console
 
     limits = Limits(max_drop, min_agreement, _tolerance(atol, rtol, check_error_stat))
@@ -94,8 +93,8 @@ def command(
         options.set_preprocessing(model, preprocess)
         # A file that does not say takes what the other one takes, rather than what the data suggest.
         model.preprocessing = model.preprocessing or other.preprocessing
-    for model in (reference, candidate):
-        ensure_preprocessing(model, data_set)
+    options.fit_to_data(reference, data_set, reference_path)
+    options.fit_to_data(candidate, data_set, candidate_path)
     images = limited(data_set.test, limit)
     with console.progress("validating", 2 * len(images)) as advance:
         found = validate(
@@ -113,6 +112,7 @@ def command(
     else:
         title = f"{candidate_path} against {reference_path} on {data_set.name}"
         console.table(title, ("measure", "value"), validation_rows(found))
+        click.echo("passed" if found.passed else "failed")
     for line in found.failures:
         click.echo(f"FAILED: {line}", err=True)
     if not found.passed:

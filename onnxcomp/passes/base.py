@@ -5,11 +5,35 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from fnmatch import fnmatch
+from typing import Annotated, Any, ClassVar, Protocol
 
+import onnx_graphsurgeon as gs
+from pydantic import BeforeValidator
+
+from onnxcomp import graphs
 from onnxcomp.errors import PassError
 from onnxcomp.histogram import Histogram
 from onnxcomp.model import Model
+
+
+def _as_tuple(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+"""Patterns, as a shell's, of weight or node names; a single one may stand alone."""
+
+
+def excluded(weight: graphs.Weight, patterns: Sequence[str]) -> bool:
+    """Whether the weight or its node matches one of the patterns."""
+    return any(fnmatch(name, p) for p in patterns for name in (weight.name, weight.node.name))
+
+
+def unmatched(graph: gs.Graph, patterns: Sequence[str]) -> str:
+    """The first pattern that matches no weighted layer, or ``""``."""
+    found = list(graphs.weights(graph))
+    return next((p for p in patterns if not any(excluded(w, [p]) for w in found)), "")
 
 
 class Calibration(Protocol):

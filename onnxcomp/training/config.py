@@ -29,7 +29,7 @@ class TrainConfig:
         seed: of the order of the images and of their augmentation.
         augment: random crops and flips.
         threads: of ONNX Runtime.
-        checkpoint_every: steps between two checkpoints.
+        checkpoint_every: steps between two checkpoints; there is one after each measurement too.
         evaluate_every: epochs between two measurements on the test images; 0 for the end only.
         log_every: steps between two lines of metrics.
 

@@ -96,12 +96,13 @@ def train(
             if done % config.log_every == 0 or done == steps:
                 run.log({"step": done, "epoch": epoch, "lr": trainer.lr(done - 1), **means})
                 window = Window()
-            if _evaluates(done, steps, per_epoch, config.evaluate_every):
+            evaluates = _evaluates(done, steps, per_epoch, config.evaluate_every)
+            if evaluates:
                 accuracy = evaluate(_with_values(model, trainer.parameters))
                 run.log({"event": "epoch", "step": done, "epoch": epoch, "test_accuracy": accuracy})
                 progress.note(f"epoch {epoch:g}: test accuracy {accuracy:.2f} %")
             # Last, so that a checkpoint vouches for the metrics up to its step.
-            if done % config.checkpoint_every == 0 or done == steps:
+            if evaluates or done % config.checkpoint_every == 0:
                 checkpoint.save(run.checkpoint, trainer.state(done), identity, masks=trainer.masks)
             window.restart_clock()
     return _with_values(model, trainer.parameters)

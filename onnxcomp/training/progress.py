@@ -50,7 +50,7 @@ class ConsoleProgress:
         self._tenth = 0
         self._bar = Bar(
             TextColumn("training"),
-            BarColumn(bar_width=None),
+            BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[values]}"),

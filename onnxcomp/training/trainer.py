@@ -49,7 +49,7 @@ class Trainer:
         """Step ``step``, counted from 0: masks, loss, gradients, update, masks again, scales.
 
         Raises:
-            TrainingError: the loss is not a finite number; the weights are as before the step.
+            TrainingError: the loss is not a finite number; no gradient has moved the weights.
         """
         self._compression.before_step(step)
         result = self._engine.step(images, labels)
@@ -84,7 +84,7 @@ class Trainer:
         return TrainingError(
             what,
             where="train",
-            fix=f"lower --lr (it is {self._config.peak_lr:g}); the last checkpoint is kept",
+            fix=f"lower --lr (it is {self._config.peak_lr:g}) or check the weights",
         )
 
 

@@ -28,7 +28,9 @@ def test_all_three_passes(capsys: pytest.CaptureFixture[str], tmp_path: Path, ne
         *("apply", "prune,qat,distill", network, "-o", output, "--data", "digits", "--threads", 1),
         *("--set", "prune.sparsity=0.9", "--calibration-images", 64),
     )
-    assert (code, err) == (0, "")
+    assert code == 0
+    assert err.startswith(f"{network} does not say how its images are normalised")
+    assert err.count("\n") == 1
     assert "prune{sparsity=0.9},qat,distill" in out
     onnx.checker.check_model(onnx.load(output), full_check=True)
     found = models.load(output)
@@ -92,3 +94,23 @@ def test_notes_are_text_on_one_line(
     assert (code, err) == (0, "")
     line = next(line for line in out.splitlines() if "activation boundaries" in line)
     assert line.count("[bold]/layer[/net] ") > 1
+
+
+def test_nothing_is_assumed_where_the_normalisation_is_known(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, network: Path
+) -> None:
+    arguments = ("--data", "digits", "--threads", 1, "--calibration-images", 32, "--preprocess", "cifar10")
+    code, _, err = call(capsys, "apply", "qat", network, "-o", tmp_path / "c.onnx", *arguments)
+    assert (code, err) == (0, "")
+
+
+def test_the_input_is_never_overwritten(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, network: Path
+) -> None:
+    before = network.read_bytes()
+    (tmp_path / "link.onnx").symlink_to(network)
+    for output in (network, tmp_path / "link.onnx"):
+        code, _, err = call(capsys, "apply", "prune", network, "-o", output)
+        assert code == 2
+        assert "is the input too; name another output" in err
+    assert network.read_bytes() == before

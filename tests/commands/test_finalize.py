@@ -114,7 +114,7 @@ def test_a_deployable_file_is_refused(
     output = tmp_path / "d.onnx"
     assert onnxcomp("finalize", trained, "-o", output, "--target", "orin") == 0
     written = output.read_bytes()
-    assert onnxcomp("finalize", output, "-o", output, "--target", "orin") == 2
+    assert onnxcomp("finalize", output, "-o", tmp_path / "e.onnx", "--target", "orin") == 2
     assert "is deployable already; finalize its compression form" in capsys.readouterr().err
     assert output.read_bytes() == written
 

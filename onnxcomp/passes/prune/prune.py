@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -12,10 +11,11 @@ from pydantic import Field
 
 from onnxcomp import graphs
 from onnxcomp.model import Model, Role
-from onnxcomp.passes.base import Change, Context, Pass
+from onnxcomp.passes.base import Change, Context, Names, Pass, excluded, unmatched
 from onnxcomp.passes.prune.schedule import CubicSchedule
 
 Share = Annotated[float, Field(ge=0, le=1)]
+UPDATES = 10
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Prune(Pass):
         sparsity: share of the prunable weights that is zero at the end.
         initial: share that is zero at the beginning.
         begin, end: shares of training between which the masks close; they are frozen after ``end``.
-        frequency: steps between two updates of the masks.
+        frequency: steps between two updates of the masks, at most.
         allocation: ``global`` ranks all weights together, ``uniform`` prunes each tensor alike.
         keep_first, keep_last: leave the first and the last weighted layer dense.
         exclude: patterns (as in a shell) of weight or node names to leave dense.
@@ -43,14 +43,19 @@ class Prune(Pass):
     allocation: Literal["global", "uniform"] = "global"
     keep_first: bool = True
     keep_last: bool = True
-    exclude: tuple[str, ...] = ()
+    exclude: Names = ()
 
     def schedule(self, steps: int) -> CubicSchedule:
-        """The schedule over a training of ``steps`` steps; its end lies inside the training."""
+        """The schedule over a training of ``steps`` steps; its end lies inside the training.
+
+        In a short training the masks are updated more often than ``frequency`` says, so that they
+        close in :data:`UPDATES` updates and not in one.
+        """
         last = max(steps - 1, 0)
         begin = min(round(self.begin * steps), last)
         end = min(max(round(self.end * steps), begin), last)
-        return CubicSchedule(self.initial, self.sparsity, begin, end, self.frequency)
+        frequency = max(1, min(self.frequency, (end - begin) // UPDATES))
+        return CubicSchedule(self.initial, self.sparsity, begin, end, frequency)
 
     def requires(self, model: Model, context: Context) -> None:
         if self.begin > self.end:
@@ -62,6 +67,9 @@ class Prune(Pass):
                 f"initial sparsity {self.initial} is above the final {self.sparsity}",
                 fix="lower prune.initial",
             )
+        lost = unmatched(model.graph, self.exclude)
+        if lost:
+            raise self.error(f"exclude names {lost}, which is no weighted layer", fix="see onnxcomp inspect")
         if not self._prunable(model.graph):
             raise self.error("there is no weight to prune", fix="loosen prune.exclude or prune.keep_*")
 
@@ -94,8 +102,7 @@ class Prune(Pass):
         return {
             weight.name: weight.tensor
             for weight in found
-            if weight.name not in kept
-            and not any(fnmatch(n, p) for p in self.exclude for n in (weight.name, weight.node.name))
+            if weight.name not in kept and not excluded(weight, self.exclude)
         }
 
 

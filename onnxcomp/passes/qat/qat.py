@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -14,7 +13,7 @@ from pydantic import Field
 from onnxcomp import graphs
 from onnxcomp.graphs import Weight
 from onnxcomp.model import Model, Role
-from onnxcomp.passes.base import Change, Context, Pass
+from onnxcomp.passes.base import Change, Context, Names, Pass, excluded, unmatched
 from onnxcomp.passes.qat.scales import Method, activation_scale, weight_scale
 
 
@@ -37,11 +36,14 @@ class Qat(Pass):
 
     calibration: Method = "percentile"
     percentile: Annotated[float, Field(gt=50, le=100)] = 99.999
-    exclude: tuple[str, ...] = ()
+    exclude: Names = ()
 
     def requires(self, model: Model, context: Context) -> None:
         if context.calibration is None:
             raise self.error("needs real images to calibrate its scales", fix="give --data")
+        lost = unmatched(model.graph, self.exclude)
+        if lost:
+            raise self.error(f"exclude names {lost}, which is no weighted layer", fix="see onnxcomp inspect")
         chosen = self._layers(model.graph)
         if not chosen:
             raise self.error("there is no layer to quantise", fix="loosen qat.exclude")
@@ -77,11 +79,7 @@ class Qat(Pass):
                 raise self.error("has no Q/DQ on its weight", node=layer.node.name, fix="report this")
 
     def _layers(self, graph: gs.Graph) -> list[Weight]:
-        return [
-            weight
-            for weight in graphs.weights(graph)
-            if not any(fnmatch(n, p) for p in self.exclude for n in (weight.name, weight.node.name))
-        ]
+        return [weight for weight in graphs.weights(graph) if not excluded(weight, self.exclude)]
 
     def _notes(self, model: Model, layers: list[Weight], data: dict[str, gs.Tensor]) -> list[str]:
         notes = [f"{len(layers)} layers in INT8, {len(data)} activations ({self.calibration})"]

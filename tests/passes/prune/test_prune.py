@@ -8,7 +8,8 @@ import pytest
 from onnxcomp import graphs, pipeline
 from onnxcomp import model as models
 from onnxcomp import recipe as recipes
-from tests import zoo
+from onnxcomp.errors import PassError
+from tests import run, zoo
 
 
 def masked(network: str, recipe: str) -> set[str]:
@@ -38,3 +39,13 @@ def test_patterns_of_names_exclude() -> None:
 def test_biases_and_norms_are_never_pruned() -> None:
     names = masked("densenet", "prune{keep_first=false keep_last=false}")
     assert all(name.endswith("weight") and "norm" not in name for name in names)
+
+
+@pytest.mark.parametrize("name", ["prune", "qat"])
+def test_a_pattern_may_stand_alone_but_must_match(name: str) -> None:
+    model = models.from_proto(zoo.densenet())
+    recipe = recipes.parse(f"{name}{{exclude=classifier*}}")
+    assert recipe == recipes.parse(f'{name}{{exclude=["classifier*"]}}')
+    pipeline.apply(model, recipe, calibration=run.Observed())
+    with pytest.raises(PassError, match=f"{name}: exclude names head, which is no weighted layer"):
+        pipeline.apply(model, recipes.parse(f"{name}{{exclude=head}}"), calibration=run.Observed())

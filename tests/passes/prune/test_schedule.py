@@ -53,3 +53,9 @@ def test_the_initial_sparsity_holds_from_the_first_step() -> None:
     schedule = Prune(sparsity=0.8, initial=0.3, begin=0.5, end=0.9).schedule(100)
     assert schedule.is_due(0)
     assert schedule.sparsity(0) == schedule.sparsity(49) == 0.3
+
+
+def test_a_short_training_prunes_in_ten_updates_all_the_same() -> None:
+    schedule = Prune(sparsity=0.8, end=0.5, frequency=20).schedule(40)
+    assert sum(schedule.is_due(step) for step in range(40)) >= 10
+    assert Prune(end=0.5, frequency=20).schedule(1000).frequency == 20
