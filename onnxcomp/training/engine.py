@@ -5,7 +5,7 @@ The interface is apart from its implementation because ONNX Runtime Training end
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,6 +29,21 @@ class StepResult:
     logits: NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class Rewrite:
+    """What the engine changed in the graph to train it, or to train it faster.
+
+    Attributes:
+        name: of the rewrite.
+        when: which nodes it takes and where it stays off, in one line.
+        nodes: how many nodes of this network it took.
+    """
+
+    name: str
+    when: str
+    nodes: int
+
+
 class Engine(Protocol):
     """Computes losses and gradients; the optimiser, the schedule and the data are the caller's."""
 
@@ -42,6 +57,10 @@ class Engine(Protocol):
         """Gradient of the total loss by trainable name, of the last step; zeros before the first.
         The arrays are written over by the next step."""
 
+    @property
+    def rewrites(self) -> Sequence[Rewrite]:
+        """How the compression form became the graph that is run, in order."""
+
     def step(self, images: NDArray[np.float32], labels: NDArray[np.int64]) -> StepResult:
         """One forward and backward pass.
 
@@ -53,8 +72,11 @@ class Engine(Protocol):
             TrainingError: a shape or a label does not fit the network.
         """
 
+    def save(self, model: Model) -> None:
+        """Write copies of the parameters into the constants of ``model`` that have their names."""
 
-def build(model: Model, *, batch_size: int, threads: int) -> Engine:
+
+def build(model: Model, *, batch_size: int, threads: int, without: Collection[str] = ()) -> Engine:
     """An engine for ``model`` in compression form, with copies of its parameters.
 
     For the same inputs, parameters and number of threads, a step gives the same bits.
@@ -63,12 +85,13 @@ def build(model: Model, *, batch_size: int, threads: int) -> Engine:
         batch_size: images in a step, at least 1; at least 2 where a BatchNormalization would
             otherwise see one value per channel.
         threads: of ONNX Runtime inside an operator.
+        without: names of rewrites that stay off, for measuring what they bring.
 
     Raises:
         TrainingError: the model has no loss or nothing to train, or an operator on the way from a
             trainable tensor to the loss has no gradient; names the node.
         MissingPackageError: ONNX Runtime Training is not installed.
     """
-    from onnxcomp.training.ort_engine import OrtEngine
+    from onnxcomp.training.ort.engine import OrtEngine
 
-    return OrtEngine(model, batch_size=batch_size, threads=threads)
+    return OrtEngine(model, batch_size=batch_size, threads=threads, without=without)

@@ -10,7 +10,7 @@ from onnxcomp import pipeline, recipe
 from onnxcomp.data import DataSet, ImageSet
 from onnxcomp.data.statistics import Statistics
 from onnxcomp.model import Model, Role, from_proto
-from onnxcomp.training.engine import StepResult
+from onnxcomp.training.engine import Rewrite, StepResult
 from tests.builder import Builder
 from tests.run import Observed
 
@@ -57,9 +57,15 @@ class FakeEngine:
         self.parameters = {name: constants[name].values.copy() for name in model.roles}
         trained = [name for name, role in model.roles.items() if role is Role.TRAINABLE]
         self.gradients = {name: np.zeros_like(self.parameters[name]) for name in trained}
+        self.rewrites: list[Rewrite] = []
         self.loss = 0.0
         self._steps = 0
         self._disturb = disturb
+
+    def save(self, model: Model) -> None:
+        for name, constant in model.constants().items():
+            if name in self.parameters:
+                constant.values = self.parameters[name].copy()
 
     def step(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
         mask = self.parameters.get("weight.mask", np.float32(1))

@@ -2,37 +2,72 @@
 
 from __future__ import annotations
 
-from onnxcomp.model import Model, Role
-from onnxcomp.training.lowering.average_pool import lower_average_pool
-from onnxcomp.training.lowering.batch_norm import lower_batch_norm
-from onnxcomp.training.lowering.channel_major import lower_channel_major
-from onnxcomp.training.lowering.fake_quant import lower_fake_quant
-from onnxcomp.training.lowering.padding import lower_padding
+from collections.abc import Collection, Sequence
+from typing import TypeVar
+
+import onnx
+
+from onnxcomp.model import Model
+from onnxcomp.training.engine import Rewrite
+from onnxcomp.training.lowering import (
+    average_pool,
+    batch_norm,
+    channel_major,
+    fake_quant,
+    integer_kernels,
+    padding,
+    relu_gradient,
+    simplify,
+    static_batch,
+)
+from onnxcomp.training.lowering.base import GradientLowering, Lowering
 from onnxcomp.training.lowering.parameters import Training, separate
-from onnxcomp.training.lowering.simplify import lower_loss, lower_simple_ops
-from onnxcomp.training.lowering.static_batch import fix_batch
 
-__all__ = ["Training", "lower"]
+__all__ = ["BEFORE", "BEHIND", "Training", "lower", "lower_gradient"]
+
+BEFORE: tuple[Lowering, ...] = (
+    static_batch.LOWERING,
+    padding.LOWERING,
+    simplify.OPERATORS,
+    simplify.LOSS,
+    fake_quant.LOWERING,
+    batch_norm.LOWERING,
+    channel_major.LOWERING,
+    average_pool.LOWERING,
+)
+"""Of the training form, in the order in which they run."""
+
+BEHIND: tuple[GradientLowering, ...] = (relu_gradient.LOWERING, integer_kernels.LOWERING)
+"""Of the gradient graph, in the order in which they run."""
+
+_L = TypeVar("_L", Lowering, GradientLowering)
 
 
-def lower(model: Model, batch_size: int, *, channel_major: bool = True) -> Training:
+def lower(model: Model, batch_size: int, *, without: Collection[str] = ()) -> Training:
     """The training form of ``model`` for a fixed batch size; ``model`` is not changed.
 
     Args:
-        channel_major: use the faster layout where it pays; the numbers differ by rounding only.
+        without: names of lowerings that stay off; the numbers differ by rounding only, if they can
+            be computed at all.
 
     Raises:
         TrainingError: the model has no loss, or nothing to train.
     """
     training = separate(model)
-    graph = training.graph
-    fix_batch(graph, training.image, batch_size)
-    lower_padding(graph)
-    lower_simple_ops(graph)
-    lower_loss(graph)
-    lower_fake_quant(graph, set(training.names(Role.TRAINABLE)))
-    lower_batch_norm(graph, set(training.names(Role.STATISTIC)))
-    if channel_major:
-        lower_channel_major(graph)
-    lower_average_pool(graph)
+    training.batch_size, training.without = batch_size, frozenset(without)
+    for lowering in _chosen(BEFORE, without):
+        training.rewrites.append(lowering.run(training))
     return training
+
+
+def lower_gradient(graph: onnx.GraphProto, *, without: Collection[str] = ()) -> list[Rewrite]:
+    """Rewrite a gradient graph in place.
+
+    Args:
+        without: as for :func:`lower`.
+    """
+    return [lowering.run(graph) for lowering in _chosen(BEHIND, without)]
+
+
+def _chosen(lowerings: Sequence[_L], without: Collection[str]) -> list[_L]:
+    return [lowering for lowering in lowerings if lowering.name not in without]

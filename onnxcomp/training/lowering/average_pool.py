@@ -7,6 +7,7 @@ import onnx_graphsurgeon as gs
 
 from onnxcomp import graphs
 from onnxcomp.training.lowering import edit
+from onnxcomp.training.lowering.base import Lowering
 
 
 def tiles(node: gs.Node) -> bool:
@@ -41,3 +42,10 @@ def lower_average_pool(graph: gs.Graph) -> int:
     if nodes:
         edit.settle(graph)
     return len(nodes)
+
+
+LOWERING = Lowering(
+    "average pool",
+    "AveragePool whose windows tile the image; others keep their gradient, right for a fixed batch",
+    lambda training: lower_average_pool(training.graph),
+)

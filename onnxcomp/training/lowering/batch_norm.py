@@ -10,7 +10,9 @@ from __future__ import annotations
 import onnx_graphsurgeon as gs
 
 from onnxcomp import graphs
+from onnxcomp.model import Role
 from onnxcomp.training.lowering import edit
+from onnxcomp.training.lowering.base import Lowering
 
 EXTRA_OUTPUTS = ("running_mean", "running_variance", "batch_mean", "batch_inverse_deviation")
 
@@ -35,3 +37,10 @@ def lower_batch_norm(graph: gs.Graph, statistics: set[str]) -> int:
     if count:
         edit.use_microsoft(graph)
     return count
+
+
+LOWERING = Lowering(
+    "batch statistics",
+    "BatchNormalization of the student whose running statistics are trained along",
+    lambda training: lower_batch_norm(training.graph, set(training.names(Role.STATISTIC))),
+)

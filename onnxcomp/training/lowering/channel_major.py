@@ -15,6 +15,7 @@ import onnx_graphsurgeon as gs
 from onnxcomp import graphs
 from onnxcomp.training.lowering import channel_ops, edit
 from onnxcomp.training.lowering.average_pool import tiles
+from onnxcomp.training.lowering.base import Lowering
 from onnxcomp.training.lowering.channel_ops import Dims
 
 MAX_PIXELS = 64  # above, the convolutions of single images are large enough
@@ -180,3 +181,10 @@ def _rewrite(graph: gs.Graph, nodes: dict[int, gs.Node]) -> None:
         node.outputs[0].shape = [1, target.channels, target.columns]
         if emit is not None:
             emit(graph, node, sizes[id(node.inputs[0])], target)
+
+
+LOWERING = Lowering(
+    "channel-major",
+    f"regions of at most {MAX_PIXELS} pixels an image whose convolutions outweigh the changes of layout",
+    lambda training: lower_channel_major(training.graph),
+)

@@ -12,7 +12,9 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnxcomp import graphs
+from onnxcomp.model import Role
 from onnxcomp.training.lowering import edit
+from onnxcomp.training.lowering.base import Lowering
 
 INT8_MIN, WEIGHT_MIN, INT8_MAX = -128, -127, 127
 
@@ -78,3 +80,10 @@ def _fake_quant(graph: gs.Graph, source: gs.Tensor, scale: gs.Tensor, output: gs
         domain=edit.MICROSOFT,
     )
     graph.nodes.append(node)
+
+
+LOWERING = Lowering(
+    "fake quantise",
+    "every Q/DQ pair, which has no gradient",
+    lambda training: lower_fake_quant(training.graph, set(training.names(Role.TRAINABLE))),
+)

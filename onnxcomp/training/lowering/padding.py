@@ -7,6 +7,7 @@ import math
 import onnx_graphsurgeon as gs
 
 from onnxcomp import graphs
+from onnxcomp.training.lowering.base import Lowering
 
 WINDOWED = ("Conv", "MaxPool", "AveragePool")
 
@@ -39,3 +40,10 @@ def _same(node: gs.Node, upper: bool) -> list[int]:
         begins.append(small if upper else large)
         ends.append(large if upper else small)
     return begins + ends
+
+
+LOWERING = Lowering(
+    "explicit padding",
+    "Conv and pooling with auto_pad, which their gradients do not read",
+    lambda training: lower_padding(training.graph),
+)

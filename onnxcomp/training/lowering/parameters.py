@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from onnxcomp.errors import TrainingError
 from onnxcomp.model import LABELS, LOSS, Model, Role
+from onnxcomp.training.engine import Rewrite
 
 Array = NDArray[np.float32]
 ALIGNMENT = 64  # a cache line; Eigen's order of summation depends on alignment, so it is fixed
@@ -31,6 +32,9 @@ class Training:
         image: name of the image input; its shape in ``graph`` is static.
         logits: name of the logits output.
         losses: names of the scalar outputs, the total first.
+        batch_size: images in a step.
+        without: names of lowerings that stay off.
+        rewrites: what the lowerings did.
     """
 
     graph: gs.Graph
@@ -40,6 +44,9 @@ class Training:
     parameters: dict[str, Array] = field(default_factory=dict)
     roles: dict[str, Role] = field(default_factory=dict)
     teacher: dict[str, Array] = field(default_factory=dict)
+    batch_size: int = 1
+    without: frozenset[str] = frozenset()
+    rewrites: list[Rewrite] = field(default_factory=list)
 
     def names(self, role: Role) -> list[str]:
         """Parameters of one role, in graph order."""

@@ -6,6 +6,7 @@ import onnx_graphsurgeon as gs
 
 from onnxcomp import graphs
 from onnxcomp.training.lowering import edit
+from onnxcomp.training.lowering.base import Lowering
 
 
 def lower_simple_ops(graph: gs.Graph) -> int:
@@ -77,3 +78,15 @@ def _clipped_line(
     line = edit.insert(graph, "Add", [scaled, offset], edit.variable(f"{name}.line", source))
     limits = [edit.scalar(f"{name}.low", 0), edit.scalar(f"{name}.high", 1)]
     return edit.insert(graph, "Clip", [line, *limits], output)
+
+
+OPERATORS = Lowering(
+    "simple operators",
+    "Sum, Mean, HardSigmoid and HardSwish, which have no gradient",
+    lambda training: lower_simple_ops(training.graph),
+)
+LOSS = Lowering(
+    "loss",
+    "SoftmaxCrossEntropyLoss with one output, of which the gradient reads the second",
+    lambda training: lower_loss(training.graph),
+)

@@ -10,10 +10,15 @@ import onnx_graphsurgeon as gs
 
 from onnxcomp.model import LABELS
 from onnxcomp.training.lowering import edit
+from onnxcomp.training.lowering.base import Lowering
 
 
-def fix_batch(graph: gs.Graph, image: str, batch_size: int) -> None:
-    """Set the batch of the input ``image`` and of the labels to ``batch_size``; infer every shape."""
+def fix_batch(graph: gs.Graph, image: str, batch_size: int) -> int:
+    """Set the batch of the input ``image`` and of the labels to ``batch_size``; infer every shape.
+
+    Returns:
+        The number of nodes, all of which now have static shapes.
+    """
     inputs = {tensor.name: tensor for tensor in graph.inputs}
     old = inputs[image].shape[0]
     if isinstance(old, int):
@@ -21,6 +26,7 @@ def fix_batch(graph: gs.Graph, image: str, batch_size: int) -> None:
     inputs[image].shape = [batch_size, *inputs[image].shape[1:]]
     inputs[LABELS].shape = [batch_size]
     edit.infer_shapes(graph)
+    return len(graph.nodes)
 
 
 def _change_reshapes(graph: gs.Graph, old: int, new: int) -> None:
@@ -31,3 +37,10 @@ def _change_reshapes(graph: gs.Graph, old: int, new: int) -> None:
         shape, target = node.inputs[0].shape, node.inputs[1].values
         if shape and shape[0] == old and len(target) and target[0] == old:
             node.inputs[1] = edit.integers(f"{node.name}.shape", [new, *target[1:].tolist()])
+
+
+LOWERING = Lowering(
+    "static batch",
+    "always: shapes are worked out, and pooling gradients need a fixed batch",
+    lambda training: fix_batch(training.graph, training.image, training.batch_size),
+)

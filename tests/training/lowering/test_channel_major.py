@@ -7,28 +7,22 @@ import onnx
 import pytest
 
 from onnxcomp.model import Model
-from onnxcomp.training import lowering
 from onnxcomp.training.engine import Engine, build
-from onnxcomp.training.lowering.channel_major import lower_channel_major
+from onnxcomp.training.lowering.channel_major import LOWERING, lower_channel_major
 from tests.training import networks
 from tests.training.lowering import forward
 
 
-def plain_and_channel_major(model: Model, monkeypatch: pytest.MonkeyPatch) -> tuple[Engine, Engine, int]:
+def plain_and_channel_major(model: Model) -> tuple[Engine, Engine, int]:
     """Both engines, stepped on one batch, and the number of nodes that changed layout."""
-    engines, counts = [], []
-    for on in (False, True):
-
-        def lower(graph: Any, on: bool = on) -> int:
-            counts.append(lower_channel_major(graph) if on else 0)
-            return counts[-1]
-
-        monkeypatch.setattr(lowering, "lower_channel_major", lower)
-        engine = build(model, batch_size=networks.BATCH, threads=1)
+    engines = []
+    for without in ((LOWERING.name,), ()):
+        engine = build(model, batch_size=networks.BATCH, threads=1, without=without)
         networks.disturb(engine, model)
         engine.step(*networks.batch(size=model.image_shape[1]))
         engines.append(engine)
-    return engines[0], engines[1], counts[1]
+    (count,) = [rewrite.nodes for rewrite in engines[1].rewrites if rewrite.name == LOWERING.name]
+    return engines[0], engines[1], count
 
 
 def assert_gradients_equal(one: Engine, two: Engine) -> None:
@@ -40,9 +34,9 @@ def assert_gradients_equal(one: Engine, two: Engine) -> None:
 # Without qat: a sum in another order may round to another level, which is no error of the gradient.
 @pytest.mark.parametrize("size", [4, 8])
 @pytest.mark.parametrize("passes", ["", "prune,distill"])
-def test_gradients_of_densenet(size: int, passes: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradients_of_densenet(size: int, passes: str) -> None:
     model = networks.zoo_compression("densenet", passes, size=size)
-    one, two, count = plain_and_channel_major(model, monkeypatch)
+    one, two, count = plain_and_channel_major(model)
     assert count > 15
     assert_gradients_equal(one, two)
     for name in ("features.norm5.running_mean", "features.norm5.running_var"):
@@ -73,11 +67,9 @@ CONVOLUTIONS: list[tuple[int, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("size", "attributes"), CONVOLUTIONS)
-def test_convolutions_as_one_product(
-    size: int, attributes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_convolutions_as_one_product(size: int, attributes: dict[str, Any]) -> None:
     model = networks.compression(small_conv(size, **attributes))
-    one, two, count = plain_and_channel_major(model, monkeypatch)
+    one, two, count = plain_and_channel_major(model)
     assert count > 0
     assert_gradients_equal(one, two)
 

@@ -6,6 +6,7 @@ and nothing else.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,22 +16,23 @@ from numpy.typing import NDArray
 from onnxcomp import extras
 from onnxcomp.errors import TrainingError
 from onnxcomp.model import LABELS, Model, Role
-from onnxcomp.training.engine import StepResult
-from onnxcomp.training.gradients import GRADIENT_SUFFIX, differentiate
+from onnxcomp.training.engine import Rewrite, StepResult
 from onnxcomp.training.lowering import lower
 from onnxcomp.training.lowering.parameters import Array, aligned
+from onnxcomp.training.ort.gradients import GRADIENT_SUFFIX, differentiate
 
 
 class OrtEngine:
     """See :class:`onnxcomp.training.engine.Engine`."""
 
-    def __init__(self, model: Model, *, batch_size: int, threads: int) -> None:
-        training = lower(model, batch_size)
+    def __init__(self, model: Model, *, batch_size: int, threads: int, without: Collection[str] = ()) -> None:
+        training = lower(model, batch_size, without=without)
         proto, trained = differentiate(training)
         self.parameters: dict[str, Array] = training.parameters
         self.gradients: dict[str, Array] = {
             name: aligned(self.parameters[name].shape) for name in training.names(Role.TRAINABLE)
         }
+        self.rewrites: Sequence[Rewrite] = training.rewrites
         self._classes = model.num_classes
         self._images = aligned((batch_size, *model.image_shape))
         self._labels = np.zeros(batch_size, np.int64)
@@ -60,6 +62,12 @@ class OrtEngine:
         self._session.run_with_iobinding(self._binding)
         losses = {name: float(value) for name, value in self._losses.items()}
         return StepResult(losses, self._logits.copy())
+
+    def save(self, model: Model) -> None:
+        """See :meth:`onnxcomp.training.engine.Engine.save`."""
+        for name, constant in model.constants().items():
+            if name in self.parameters:
+                constant.values = self.parameters[name].copy()
 
     def _check(self, images: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
         if images.shape != self._images.shape or labels.shape != self._labels.shape:

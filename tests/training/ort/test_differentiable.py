@@ -5,8 +5,8 @@ import pytest
 
 from onnxcomp.errors import TrainingError
 from onnxcomp.model import LOSS, Role
-from onnxcomp.training.differentiable import OPERATORS, differentiable_path
 from onnxcomp.training.lowering import lower
+from onnxcomp.training.ort.differentiable import OPERATORS, differentiable_path
 from tests import zoo
 from tests.training import networks
 

@@ -10,8 +10,8 @@ import pytest
 from onnxcomp.errors import TrainingError
 from onnxcomp.model import LOSS, Model, Role
 from onnxcomp.training.engine import build
-from onnxcomp.training.gradients import differentiate, register_gradients
 from onnxcomp.training.lowering import lower
+from onnxcomp.training.ort.gradients import differentiate
 from tests.training import networks
 
 TOLERANCE = 1e-4  # relative, per tensor; measured: at most 2e-5
@@ -109,15 +109,6 @@ def test_nothing_backward_for_the_teacher() -> None:
     backward = [n.name for n in proto.graph.node if n.name.startswith("teacher/") and "Grad" in n.name]
     assert not backward
     assert {i.name for i in proto.graph.initializer} >= {"teacher/features.conv0.weight"}
-
-
-def test_relu_uses_the_registered_gradient() -> None:
-    register_gradients()
-    register_gradients()
-    proto, _ = differentiate(lower(networks.zoo_compression("resnet"), 2))
-    ops = [node.op_type for node in proto.graph.node]
-    assert "ReluGrad" not in ops
-    assert ops.count("FakeQuantGrad") == ops.count("Relu") > 0
 
 
 CONVOLUTIONS: dict[str, dict[str, Any]] = {

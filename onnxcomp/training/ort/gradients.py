@@ -7,51 +7,17 @@ their fusion of Q/DQ pairs refuses scales per channel.
 
 from __future__ import annotations
 
-import functools
-import json
-from typing import Any
-
 import onnx
 import onnx_graphsurgeon as gs
 
 from onnxcomp import extras
 from onnxcomp.errors import TrainingError
 from onnxcomp.model import IR_VERSION, LABELS, LOSS, Role
-from onnxcomp.training.differentiable import differentiable_path
-from onnxcomp.training.integer_kernels import use_integer_kernels
-from onnxcomp.training.lowering import Training
-from onnxcomp.training.lowering.edit import MICROSOFT, use_microsoft
+from onnxcomp.training.lowering import Training, lower_gradient
+from onnxcomp.training.lowering.edit import use_microsoft
+from onnxcomp.training.ort.differentiable import differentiable_path
 
 GRADIENT_SUFFIX = "_grad"
-
-
-@functools.cache
-def register_gradients() -> None:
-    """Register our own gradient of Relu with ONNX Runtime, once per process.
-
-    Its ReluGrad is a scalar loop; `FakeQuantGrad` (gradient times a mask) over `output != 0` gives the
-    same numbers about seven times faster.
-    """
-    bindings = extras.training_bindings()
-    mask = _definition(bindings, "Cast", "", ["O(0)"], ["positive"], to=int(onnx.TensorProto.BOOL))
-    product = _definition(bindings, "FakeQuantGrad", MICROSOFT, ["GO(0)", "positive"], ["GI(0)"])
-    bindings.register_gradient_definition("::Relu", [mask, product])
-
-
-def _definition(
-    bindings: Any, op: str, domain: str, inputs: list[str], outputs: list[str], **attributes: int
-) -> Any:
-    """A node of a gradient: GO(i), I(i), O(i) and GI(i) are the differentiated node's tensors."""
-    node = bindings.GradientNodeDefinition()
-    node.op_type, node.domain, node.inputs, node.outputs = op, domain, inputs, outputs
-    listed = []
-    for name, value in attributes.items():
-        attribute = bindings.GradientNodeAttributeDefinition()
-        attribute.name, attribute.value_json = name, json.dumps(value)
-        attribute.dtype, attribute.is_tensor = "int", False
-        listed.append(attribute)
-    node.attributes = listed
-    return node
 
 
 def differentiate(training: Training) -> tuple[onnx.ModelProto, list[str]]:
@@ -66,7 +32,6 @@ def differentiate(training: Training) -> tuple[onnx.ModelProto, list[str]]:
         TrainingError: a node on the way from a trainable to the loss has no gradient.
     """
     trained = differentiable_path(training.graph, training.names(Role.TRAINABLE), LOSS)
-    register_gradients()
     bindings = extras.training_bindings()
     options = extras.onnxruntime().SessionOptions()
     options.log_severity_level = 4
@@ -83,7 +48,7 @@ def differentiate(training: Training) -> tuple[onnx.ModelProto, list[str]]:
             where="train",
             fix="export the network with other operators",
         ) from error
-    use_integer_kernels(proto.graph)
+    training.rewrites += lower_gradient(proto.graph, without=training.without)
     return _complete(proto, training, trained), trained
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, helper, numpy_helper
 
+from onnxcomp.training.lowering.base import GradientLowering
 from onnxcomp.training.lowering.edit import PREFIX
 
 
@@ -150,3 +151,10 @@ def _quantize(editor: _Editor, source: str, scale: str, output: str, axis: int |
         for node in nodes:
             node.attribute.append(helper.make_attribute("axis", axis))
     return nodes
+
+
+LOWERING = GradientLowering(
+    "integer fake quantise",
+    "FakeQuant, a loop over scalars, by the vectorised Q/DQ kernels and a comparison",
+    use_integer_kernels,
+)

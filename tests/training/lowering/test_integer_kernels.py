@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from onnxcomp.model import Role
-from onnxcomp.training import gradients
 from onnxcomp.training.engine import build
-from onnxcomp.training.gradients import differentiate
 from onnxcomp.training.lowering import lower
+from onnxcomp.training.lowering.integer_kernels import LOWERING
+from onnxcomp.training.ort.gradients import differentiate
 from tests.training import networks
 
 
@@ -22,13 +22,11 @@ def test_every_fake_quant_is_replaced(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["densenet", "mlp"])
-def test_the_same_numbers_as_fake_quant(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_numbers_as_fake_quant(name: str) -> None:
     model = networks.zoo_compression(name, "qat,distill")
     engines = []
-    for replaced in (True, False):
-        if not replaced:
-            monkeypatch.setattr(gradients, "use_integer_kernels", lambda graph: 0)
-        engine = build(model, batch_size=networks.BATCH, threads=1)
+    for without in ((), (LOWERING.name,)):
+        engine = build(model, batch_size=networks.BATCH, threads=1, without=without)
         networks.disturb(engine, model)
         engines.append((engine, engine.step(*networks.batch())))
     (one, first), (two, second) = engines
