@@ -18,6 +18,7 @@ from onnxcomp.training.lowering import (
     padding,
     relu_gradient,
     simplify,
+    small_conv,
     static_batch,
 )
 from onnxcomp.training.lowering.base import GradientLowering, Lowering
@@ -33,6 +34,7 @@ BEFORE: tuple[Lowering, ...] = (
     fake_quant.LOWERING,
     batch_norm.LOWERING,
     channel_major.LOWERING,
+    small_conv.LOWERING,
     average_pool.LOWERING,
 )
 """Of the training form, in the order in which they run."""

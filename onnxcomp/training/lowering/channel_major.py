@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator
 import onnx_graphsurgeon as gs
 
 from onnxcomp import graphs
-from onnxcomp.training.lowering import channel_ops, edit
+from onnxcomp.training.lowering import channel_ops, edit, small_conv
 from onnxcomp.training.lowering.average_pool import tiles
 from onnxcomp.training.lowering.base import Lowering
 from onnxcomp.training.lowering.channel_ops import Dims
+from onnxcomp.training.lowering.parameters import Training
 
 MAX_PIXELS = 64  # above, the convolutions of single images are large enough
 UNARY = (
@@ -33,27 +34,37 @@ BINARY = ("Add", "Sub", "Mul", "Div")
 Emit = Callable[[gs.Graph, gs.Node, Dims, Dims], None]
 
 
-def lower_channel_major(graph: gs.Graph, max_pixels: int = MAX_PIXELS) -> int:
+def lower_channel_major(
+    graph: gs.Graph, max_pixels: int = MAX_PIXELS, small_convs: dict[str, tuple[Dims, Dims]] | None = None
+) -> int:
     """Rewrite the regions where it pays; returns how many nodes they hold.
 
     Args:
         graph: sorted, with the static shape of every tensor.
         max_pixels: regions contain images of at most so many pixels.
+        small_convs: receives, by name, the input and output sizes of convolutions that regions
+            contain and that are still to be written (see :mod:`.small_conv`); None for none of them.
     """
-    eligible = _eligible_nodes(graph, max_pixels)
+    eligible = _eligible_nodes(graph, max_pixels, small_convs is not None)
     chosen = [region for region in _regions(eligible) if _pays(region)]
     nodes = {id(node): node for region in chosen for node in region}
     if nodes:
+        if small_convs is not None:
+            small_convs.update(
+                (node.name, (Dims(*node.inputs[0].shape), Dims(*node.outputs[0].shape)))
+                for node in nodes.values()
+                if _is_small_conv(node)
+            )
         _rewrite(graph, nodes)
         edit.settle(graph)
     return len(nodes)
 
 
-def _eligible_nodes(graph: gs.Graph, max_pixels: int) -> dict[int, gs.Node]:
+def _eligible_nodes(graph: gs.Graph, max_pixels: int, small: bool) -> dict[int, gs.Node]:
     results = {id(tensor) for tensor in graph.outputs}
     found: dict[int, gs.Node] = {}
     for node in graph.nodes:
-        if not _eligible(node, max_pixels) or id(node.outputs[0]) in results:
+        if not _eligible(node, max_pixels, small) or id(node.outputs[0]) in results:
             continue
         # A pool that would be the first of its region had better change layout after it shrinks.
         if node.op == "AveragePool" and not any(id(n) in found for n in node.inputs[0].inputs):
@@ -95,7 +106,7 @@ def _readers(tensor: gs.Tensor) -> list[gs.Node]:
     return [node for node in tensor.outputs if any(t is tensor for t in _images(node))]
 
 
-def _eligible(node: gs.Node, max_pixels: int) -> bool:
+def _eligible(node: gs.Node, max_pixels: int, small: bool) -> bool:
     if node.name.startswith(graphs.LOSS_PREFIX):
         return False
     tensors = [_dims(t) for t in [*_images(node), node.outputs[0]]] if node.inputs else []
@@ -108,23 +119,23 @@ def _eligible(node: gs.Node, max_pixels: int) -> bool:
     if node.op in BINARY:
         constants = [t for t in node.inputs if isinstance(t, gs.Constant)]
         return len(set(tensors)) == 1 and all(t.values.size == 1 for t in constants)
-    return _emitter(node) is not None
+    return _emitter(node) is not None or (small and _is_small_conv(node))
 
 
 def _emitter(node: gs.Node) -> Emit | None:
-    """How a node that is not elementwise is written in channel-major form, if it can be."""
+    """How a node that is not elementwise is written in channel-major form, if it is written here."""
     if node.op == "AveragePool":
         return channel_ops.average_pool if tiles(node) else None
-    if node.op != "Conv" or node.attrs.get("group", 1) != 1:
-        return None
-    source, kernel = _dims(node.inputs[0]), list(node.inputs[1].shape[2:])
+    pointwise = node.op == "Conv" and list(node.inputs[1].shape[2:]) == [1, 1]
     plain = not any(node.attrs.get("pads", ())) and set(node.attrs.get("strides", (1,))) == {1}
-    if kernel == [1, 1] and plain:
-        return channel_ops.pointwise_conv
-    # The dense matrix has one product per input pixel, a convolution one per tap.
-    if source is not None and 2 * source.pixels <= kernel[0] * kernel[1]:
-        return channel_ops.dense_conv
-    return None
+    return channel_ops.pointwise_conv if pointwise and plain and node.attrs.get("group", 1) == 1 else None
+
+
+def _is_small_conv(node: gs.Node) -> bool:
+    source, target = _dims(node.inputs[0]), _dims(node.outputs[0])
+    if node.op != "Conv" or source is None or target is None:
+        return False
+    return _emitter(node) is None and small_conv.takes(node, source, target)
 
 
 def _regions(eligible: dict[int, gs.Node]) -> Iterator[list[gs.Node]]:
@@ -183,8 +194,13 @@ def _rewrite(graph: gs.Graph, nodes: dict[int, gs.Node]) -> None:
             emit(graph, node, sizes[id(node.inputs[0])], target)
 
 
+def _lower(training: Training) -> int:
+    small = None if small_conv.LOWERING.name in training.without else training.small_convs
+    return lower_channel_major(training.graph, small_convs=small)
+
+
 LOWERING = Lowering(
     "channel-major",
     f"regions of at most {MAX_PIXELS} pixels an image whose convolutions outweigh the changes of layout",
-    lambda training: lower_channel_major(training.graph),
+    _lower,
 )

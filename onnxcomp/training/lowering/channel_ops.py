@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import onnx_graphsurgeon as gs
-from numpy.typing import NDArray
 
 from onnxcomp.training.lowering import edit
 from onnxcomp.training.lowering.edit import insert, integers, variable
@@ -64,49 +62,13 @@ def pointwise_conv(graph: gs.Graph, node: gs.Node, source: Dims, target: Dims) -
     matrix = reshape(graph, weight, [target.channels, source.channels], variable(f"{name}.matrix"))
     columns = reshape(graph, x, [source.channels, source.columns], variable(f"{name}.columns"))
     product = insert(graph, "MatMul", [matrix, columns], variable(f"{name}.product"))
-    _finish_conv(graph, product, bias, target, output)
+    finish_conv(graph, product, bias, target, output)
 
 
-def dense_conv(graph: gs.Graph, node: gs.Node, source: Dims, target: Dims) -> None:
-    """Any convolution of group 1, as the matrix that takes all input pixels to all output pixels.
-
-    The weight (M, C, taps) times a constant of zeros and ones (taps, outputs*inputs) puts each tap
-    where it belongs, and adds nothing but zeros to it.
-    """
-    x, weight, *bias = node.inputs
-    places = conv_places(node, source, target)
-    output = edit.take_output(node)
-    name, pairs = output.name, (target.pixels, source.pixels)
-    constant = gs.Constant(f"{edit.PREFIX}{name}.places", places)
-    taps = reshape(graph, weight, [-1, len(places)], variable(f"{name}.taps"))
-    spread = insert(graph, "MatMul", [taps, constant], variable(f"{name}.spread"))
-    if target.pixels > 1:
-        shape = [target.channels, source.channels, *pairs]
-        spread = reshape(graph, spread, shape, variable(f"{name}.pairs"))
-        spread = insert(graph, "Transpose", [spread], variable(f"{name}.turned"), perm=[0, 2, 1, 3])
-    shape = [target.channels * pairs[0], source.channels * pairs[1]]
-    matrix = reshape(graph, spread, shape, variable(f"{name}.matrix"))
-    columns = reshape(graph, x, [shape[1], source.batch], variable(f"{name}.columns"))
-    product = insert(graph, "MatMul", [matrix, columns], variable(f"{name}.product"))
-    _finish_conv(graph, product, bias, target, output)
-
-
-def conv_places(node: gs.Node, source: Dims, target: Dims) -> NDArray[np.float32]:
-    """1 where a kernel's tap (row) joins an output pixel with an input pixel (column)."""
-    rows, columns = node.inputs[1].shape[2:]
-    (sy, sx), (dy, dx) = node.attrs.get("strides", (1, 1)), node.attrs.get("dilations", (1, 1))
-    top, left = node.attrs.get("pads", (0, 0, 0, 0))[:2]
-    places = np.zeros((rows, columns, target.height, target.width, source.height, source.width), np.float32)
-    for ky, kx, oy, ox in np.ndindex(places.shape[:4]):
-        y, x = oy * sy + ky * dy - top, ox * sx + kx * dx - left
-        if 0 <= y < source.height and 0 <= x < source.width:
-            places[ky, kx, oy, ox, y, x] = 1
-    return places.reshape(rows * columns, -1)
-
-
-def _finish_conv(
+def finish_conv(
     graph: gs.Graph, product: gs.Tensor, bias: Sequence[gs.Tensor], target: Dims, output: gs.Tensor
 ) -> None:
+    """Shape a convolution's product (M, H*W*N) and add the bias, if there is one."""
     name, shape = output.name, [1, target.channels, target.columns]
     if not bias:
         reshape(graph, product, shape, output)

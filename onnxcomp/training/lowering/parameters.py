@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from onnxcomp.errors import TrainingError
 from onnxcomp.model import LABELS, LOSS, Model, Role
 from onnxcomp.training.engine import Rewrite
+from onnxcomp.training.lowering.channel_ops import Dims
 
 Array = NDArray[np.float32]
 ALIGNMENT = 64  # a cache line; Eigen's order of summation depends on alignment, so it is fixed
@@ -33,6 +34,8 @@ class Training:
         logits: name of the logits output.
         losses: names of the scalar outputs, the total first.
         batch_size: images in a step.
+        small_convs: input and output sizes of convolutions that the channel-major layout leaves to
+            their own lowering, by node name.
         without: names of lowerings that stay off.
         rewrites: what the lowerings did.
     """
@@ -45,6 +48,7 @@ class Training:
     roles: dict[str, Role] = field(default_factory=dict)
     teacher: dict[str, Array] = field(default_factory=dict)
     batch_size: int = 1
+    small_convs: dict[str, tuple[Dims, Dims]] = field(default_factory=dict)
     without: frozenset[str] = frozenset()
     rewrites: list[Rewrite] = field(default_factory=list)
 

@@ -1,0 +1,110 @@
+"""Convolutions over few pixels as products over the whole batch, in channel-major layout.
+
+ONNX Runtime computes the gradient of a convolution image by image: a column matrix, and products that
+are tiny where an image has few pixels. Here the batch is one matrix, and no column matrix is written.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
+
+from onnxcomp.training.lowering import edit
+from onnxcomp.training.lowering.base import Lowering
+from onnxcomp.training.lowering.channel_ops import Dims, finish_conv, reshape
+from onnxcomp.training.lowering.edit import insert, variable
+from onnxcomp.training.lowering.parameters import Training
+
+# Measured from 4 to 256 channels and 2x2 to 16x16 pixels: ONNX Runtime's own form loses by few outputs,
+# this one by many pixels an input channel, and they break even here.
+BREAK_EVEN = 40
+
+
+def takes(node: gs.Node, source: Dims, target: Dims) -> bool:
+    """Whether a Conv of channel-major tensors pays in the form written here.
+
+    With one pixel before and after, only one tap of the kernel meets anything: always. Otherwise the
+    shifts cost ``pixels / input channels`` of the convolution itself, against a column matrix that
+    costs the more the fewer outputs share it; and strides waste products.
+    """
+    if node.attrs.get("group", 1) != 1 or len(node.inputs[1].shape) != 4:
+        return False
+    if source.pixels == target.pixels == 1:
+        return True
+    work = source.pixels * target.channels
+    return source.pixels == target.pixels and work <= BREAK_EVEN * source.channels
+
+
+def lower_small_convs(training: Training) -> int:
+    """Write the convolutions that channel-major regions have left; returns how many."""
+    waiting = training.small_convs
+    nodes = [node for node in training.graph.nodes if node.name in waiting]
+    for node in nodes:
+        source, target = waiting.pop(node.name)
+        emit = _single_pixel if source.pixels == target.pixels == 1 else _taps
+        emit(training.graph, node, source, target)
+    if nodes:
+        edit.settle(training.graph)
+    return len(nodes)
+
+
+def _single_pixel(graph: gs.Graph, node: gs.Node, source: Dims, target: Dims) -> None:
+    """The tap that meets the pixel, as a 1x1 convolution."""
+    x, weight, *bias = node.inputs
+    places = tap_places(node, source, target).reshape(-1, 1)
+    output = edit.take_output(node)
+    name = output.name
+    constant = gs.Constant(f"{edit.PREFIX}{name}.place", places)
+    taps = reshape(graph, weight, [-1, len(places)], variable(f"{name}.taps"))
+    tap = insert(graph, "MatMul", [taps, constant], variable(f"{name}.tap"))
+    matrix = reshape(graph, tap, [target.channels, source.channels], variable(f"{name}.matrix"))
+    columns = reshape(graph, x, [source.channels, source.batch], variable(f"{name}.columns"))
+    product = insert(graph, "MatMul", [matrix, columns], variable(f"{name}.product"))
+    finish_conv(graph, product, bias, target, output)
+
+
+def _taps(graph: gs.Graph, node: gs.Node, source: Dims, target: Dims) -> None:
+    """A 1x1 convolution to ``M * taps`` channels, then the sum of its shifted results.
+
+    The kernel-to-row method of Anderson, Vasudevan, Keane and Gregg 2017 ("Low-memory GEMM-based
+    convolution algorithms for deep neural networks"). The shifts of a channel's taps are one matrix of
+    zeros and ones (outputs, taps * inputs).
+    """
+    x, weight, *bias = node.inputs
+    places = tap_places(node, source, target)
+    taps = len(places)
+    shifts = places.transpose(1, 0, 2).reshape(target.pixels, taps * source.pixels)
+    output = edit.take_output(node)
+    name = output.name
+    constant = gs.Constant(f"{edit.PREFIX}{name}.shifts", np.ascontiguousarray(shifts))
+    shape = [target.channels, source.channels, taps]
+    kernels = reshape(graph, weight, shape, variable(f"{name}.kernels"))
+    turned = insert(graph, "Transpose", [kernels], variable(f"{name}.turned"), perm=[0, 2, 1])
+    matrix = reshape(graph, turned, [-1, source.channels], variable(f"{name}.matrix"))
+    columns = reshape(graph, x, [source.channels, source.columns], variable(f"{name}.columns"))
+    products = insert(graph, "MatMul", [matrix, columns], variable(f"{name}.products"))
+    shape = [target.channels, taps * source.pixels, source.batch]
+    by_tap = reshape(graph, products, shape, variable(f"{name}.by_tap"))
+    product = insert(graph, "MatMul", [constant, by_tap], variable(f"{name}.product"))
+    finish_conv(graph, product, bias, target, output)
+
+
+def tap_places(node: gs.Node, source: Dims, target: Dims) -> NDArray[np.float32]:
+    """1 where a kernel's tap joins an output pixel with an input pixel: (taps, outputs, inputs)."""
+    rows, columns = node.inputs[1].shape[2:]
+    (sy, sx), (dy, dx) = node.attrs.get("strides", (1, 1)), node.attrs.get("dilations", (1, 1))
+    top, left = node.attrs.get("pads", (0, 0, 0, 0))[:2]
+    places = np.zeros((rows, columns, target.height, target.width, source.height, source.width), np.float32)
+    for ky, kx, oy, ox in np.ndindex(places.shape[:4]):
+        y, x = oy * sy + ky * dy - top, ox * sx + kx * dx - left
+        if 0 <= y < source.height and 0 <= x < source.width:
+            places[ky, kx, oy, ox, y, x] = 1
+    return places.reshape(rows * columns, target.pixels, source.pixels)
+
+
+LOWERING = Lowering(
+    "small convolutions",
+    f"in channel-major regions: one pixel, or stride 1 and pixels x outputs <= {BREAK_EVEN} x inputs",
+    lower_small_convs,
+)
