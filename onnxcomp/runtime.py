@@ -10,6 +10,7 @@ from typing import Any
 
 from onnxcomp import extras
 from onnxcomp.errors import ModelError
+from onnxcomp.launcher import launch
 from onnxcomp.model import Model, load, to_proto
 from onnxcomp.student import student, subgraph
 
@@ -19,12 +20,19 @@ TOPOLOGY = Path("/sys/devices/system/cpu")
 def default_threads() -> int:
     """The number of physical cores that this process may run on, at least 1.
 
-    Two hyper-threads of one core share its vector units, so they count once.
+    Two hyper-threads of one core share its vector units, so they count once. Under MPI, the ranks of
+    this machine share the cores that their launcher may use; where it bound this one to fewer, those.
     """
+    ranks = launch().local_size
     if not hasattr(os, "sched_getaffinity"):
-        return os.cpu_count() or 1
-    allowed = os.sched_getaffinity(0)
-    return max(1, len({_core(cpu) for cpu in allowed}))
+        return max(1, (os.cpu_count() or 1) // ranks)
+    mine = _cores(0)
+    return max(1, min(mine, _cores(os.getppid()) // ranks if ranks > 1 else mine))
+
+
+def _cores(process: int) -> int:
+    """Physical cores that ``process`` may run on; 0 stands for this one."""
+    return len({_core(cpu) for cpu in os.sched_getaffinity(process)})
 
 
 def _core(cpu: int) -> str:

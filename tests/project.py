@@ -12,7 +12,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "onnxcomp"
 
 # What `import onnxcomp` and `--help` must do without.
-OPTIONAL = ("onnxruntime", "polygraphy", "torch", "sklearn", "matplotlib", "tensorrt")
+OPTIONAL = (
+    "onnxruntime", "polygraphy", "torch", "sklearn", "matplotlib", "tensorrt", "mpi4py", "tensorboardX",
+)  # fmt: skip
 
 
 def sources(folder: Path = PACKAGE) -> list[Path]:

@@ -88,3 +88,29 @@ def test_threads_without_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     assert runtime.default_threads() == 6
+
+
+@pytest.mark.parametrize(
+    ("mine", "launcher", "threads"),
+    [(8, 8, 2), (2, 8, 2), (3, 8, 2), (1, 8, 1), (2, 2, 1), (8, 4, 1)],
+    ids=[
+        "shared",
+        "bound",
+        "bound to more",
+        "bound to one",
+        "more ranks than cores",
+        "wider than its parent",
+    ],
+)
+def test_ranks_of_one_machine_share_its_cores(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mine: int, launcher: int, threads: int
+) -> None:
+    for name, value in {"PMI_RANK": "5", "PMI_SIZE": "8", "MPI_LOCALNRANKS": "4"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(runtime, "TOPOLOGY", tmp_path)
+    cores = {0: mine, os.getppid(): launcher}
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores[pid])), raising=False)
+    assert runtime.default_threads() == threads
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert runtime.default_threads() == 1
