@@ -76,7 +76,9 @@ class Engine(Protocol):
         """Write copies of the parameters into the constants of ``model`` that have their names."""
 
 
-def build(model: Model, *, batch_size: int, threads: int, without: Collection[str] = ()) -> Engine:
+def build(
+    model: Model, *, batch_size: int, threads: int, projected: bool = False, without: Collection[str] = ()
+) -> Engine:
     """An engine for ``model`` in compression form, with copies of its parameters.
 
     For the same inputs, parameters and number of threads, a step gives the same bits.
@@ -85,6 +87,8 @@ def build(model: Model, *, batch_size: int, threads: int, without: Collection[st
         batch_size: images in a step, at least 1; at least 2 where a BatchNormalization would
             otherwise see one value per channel.
         threads: of ONNX Runtime inside an operator.
+        projected: the caller promises that at each step weights are exactly 0 where their mask is,
+            and within the range of their scales; neither is then computed again.
         without: names of rewrites that stay off, for measuring what they bring.
 
     Raises:
@@ -94,4 +98,4 @@ def build(model: Model, *, batch_size: int, threads: int, without: Collection[st
     """
     from onnxcomp.training.ort.engine import OrtEngine
 
-    return OrtEngine(model, batch_size=batch_size, threads=threads, without=without)
+    return OrtEngine(model, batch_size=batch_size, threads=threads, projected=projected, without=without)

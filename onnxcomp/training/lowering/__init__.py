@@ -15,7 +15,9 @@ from onnxcomp.training.lowering import (
     channel_major,
     fake_quant,
     integer_kernels,
+    merge_masks,
     padding,
+    projected,
     relu_gradient,
     simplify,
     small_conv,
@@ -24,7 +26,7 @@ from onnxcomp.training.lowering import (
 from onnxcomp.training.lowering.base import GradientLowering, Lowering
 from onnxcomp.training.lowering.parameters import Training, separate
 
-__all__ = ["BEFORE", "BEHIND", "Training", "lower", "lower_gradient"]
+__all__ = ["BEFORE", "BEHIND", "PROJECTED", "Training", "lower", "lower_gradient"]
 
 BEFORE: tuple[Lowering, ...] = (
     static_batch.LOWERING,
@@ -39,8 +41,16 @@ BEFORE: tuple[Lowering, ...] = (
 )
 """Of the training form, in the order in which they run."""
 
-BEHIND: tuple[GradientLowering, ...] = (relu_gradient.LOWERING, integer_kernels.LOWERING)
+BEHIND: tuple[GradientLowering, ...] = (
+    relu_gradient.LOWERING,
+    integer_kernels.LOWERING,
+    merge_masks.LOWERING,
+    projected.LOWERING,
+)
 """Of the gradient graph, in the order in which they run."""
+
+PROJECTED = projected.LOWERING.name
+"""Right only for a caller that keeps its promise about the weights; see :func:`..engine.build`."""
 
 _L = TypeVar("_L", Lowering, GradientLowering)
 

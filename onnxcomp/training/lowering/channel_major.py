@@ -135,7 +135,7 @@ def _is_small_conv(node: gs.Node) -> bool:
     source, target = _dims(node.inputs[0]), _dims(node.outputs[0])
     if node.op != "Conv" or source is None or target is None:
         return False
-    return _emitter(node) is None and small_conv.takes(node, source, target)
+    return _emitter(node) is None and small_conv.form_of(node, source, target) is not None
 
 
 def _regions(eligible: dict[int, gs.Node]) -> Iterator[list[gs.Node]]:

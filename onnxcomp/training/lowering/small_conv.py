@@ -6,6 +6,8 @@ are tiny where an image has few pixels. Here the batch is one matrix, and no col
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
@@ -16,24 +18,25 @@ from onnxcomp.training.lowering.channel_ops import Dims, finish_conv, reshape
 from onnxcomp.training.lowering.edit import insert, variable
 from onnxcomp.training.lowering.parameters import Training
 
-# Measured from 4 to 256 channels and 2x2 to 16x16 pixels: ONNX Runtime's own form loses by few outputs,
-# this one by many pixels an input channel, and they break even here.
+# Measured from 4 to 512 channels and 1 to 256 pixels: ONNX Runtime's own form loses by few output
+# channels, those here by many input pixels, and they break even here.
 BREAK_EVEN = 40
 
+Emit = Callable[[gs.Graph, gs.Node, Dims, Dims], None]
 
-def takes(node: gs.Node, source: Dims, target: Dims) -> bool:
-    """Whether a Conv of channel-major tensors pays in the form written here.
 
-    With one pixel before and after, only one tap of the kernel meets anything: always. Otherwise the
-    shifts cost ``pixels / input channels`` of the convolution itself, against a column matrix that
-    costs the more the fewer outputs share it; and strides waste products.
-    """
+def form_of(node: gs.Node, source: Dims, target: Dims) -> Emit | None:
+    """The form in which a Conv of channel-major tensors pays, or None where none does."""
     if node.attrs.get("group", 1) != 1 or len(node.inputs[1].shape) != 4:
-        return False
-    if source.pixels == target.pixels == 1:
-        return True
+        return None
+    if target.pixels == 1 and source.pixels <= np.prod(node.inputs[1].shape[2:]):
+        return one_output_pixel
+    if source.pixels <= BREAK_EVEN and (target.channels > source.channels or source.pixels > target.pixels):
+        return gathered_inputs
     work = source.pixels * target.channels
-    return source.pixels == target.pixels and work <= BREAK_EVEN * source.channels
+    return (
+        scattered_outputs if source.pixels == target.pixels and work <= BREAK_EVEN * source.channels else None
+    )
 
 
 def lower_small_convs(training: Training) -> int:
@@ -42,34 +45,60 @@ def lower_small_convs(training: Training) -> int:
     nodes = [node for node in training.graph.nodes if node.name in waiting]
     for node in nodes:
         source, target = waiting.pop(node.name)
-        emit = _single_pixel if source.pixels == target.pixels == 1 else _taps
+        emit = form_of(node, source, target)
+        assert emit is not None
         emit(training.graph, node, source, target)
     if nodes:
         edit.settle(training.graph)
     return len(nodes)
 
 
-def _single_pixel(graph: gs.Graph, node: gs.Node, source: Dims, target: Dims) -> None:
-    """The tap that meets the pixel, as a 1x1 convolution."""
+def one_output_pixel(graph: gs.Graph, node: gs.Node, source: Dims, target: Dims) -> None:
+    """One product: of the weights, placed at the input pixels that they meet, with all input pixels.
+
+    ``(M, C * inputs) @ (C * inputs, N)``.
+    """
     x, weight, *bias = node.inputs
-    places = tap_places(node, source, target).reshape(-1, 1)
+    places = tap_places(node, source, target)[:, 0]
     output = edit.take_output(node)
     name = output.name
-    constant = gs.Constant(f"{edit.PREFIX}{name}.place", places)
+    constant = gs.Constant(f"{edit.PREFIX}{name}.places", np.ascontiguousarray(places))
     taps = reshape(graph, weight, [-1, len(places)], variable(f"{name}.taps"))
-    tap = insert(graph, "MatMul", [taps, constant], variable(f"{name}.tap"))
-    matrix = reshape(graph, tap, [target.channels, source.channels], variable(f"{name}.matrix"))
-    columns = reshape(graph, x, [source.channels, source.batch], variable(f"{name}.columns"))
+    placed = insert(graph, "MatMul", [taps, constant], variable(f"{name}.placed"))
+    inputs = source.channels * source.pixels
+    matrix = reshape(graph, placed, [target.channels, inputs], variable(f"{name}.matrix"))
+    columns = reshape(graph, x, [inputs, source.batch], variable(f"{name}.columns"))
     product = insert(graph, "MatMul", [matrix, columns], variable(f"{name}.product"))
     finish_conv(graph, product, bias, target, output)
 
 
-def _taps(graph: gs.Graph, node: gs.Node, source: Dims, target: Dims) -> None:
-    """A 1x1 convolution to ``M * taps`` channels, then the sum of its shifted results.
+def gathered_inputs(graph: gs.Graph, node: gs.Node, source: Dims, target: Dims) -> None:
+    """A column matrix for the whole batch, ``(C * taps, outputs * N)``, and one product with the weights.
+
+    The pixels are gathered by a matrix of zeros and ones, (taps * outputs, inputs), for each channel: it
+    costs ``inputs / M`` of the convolution.
+    """
+    x, weight, *bias = node.inputs
+    places = tap_places(node, source, target)
+    output = edit.take_output(node)
+    name = output.name
+    constant = gs.Constant(f"{edit.PREFIX}{name}.places", places.reshape(-1, source.pixels))
+    shape = [source.channels, source.pixels, source.batch]
+    pixels = reshape(graph, x, shape, variable(f"{name}.pixels"))
+    gathered = insert(graph, "MatMul", [constant, pixels], variable(f"{name}.gathered"))
+    shape = [source.channels * len(places), target.columns]
+    columns = reshape(graph, gathered, shape, variable(f"{name}.columns"))
+    matrix = reshape(graph, weight, [target.channels, -1], variable(f"{name}.matrix"))
+    product = insert(graph, "MatMul", [matrix, columns], variable(f"{name}.product"))
+    finish_conv(graph, product, bias, target, output)
+
+
+def scattered_outputs(graph: gs.Graph, node: gs.Node, source: Dims, target: Dims) -> None:
+    """A 1x1 convolution to ``M * taps`` channels, then the sum of its shifted results; for stride 1.
 
     The kernel-to-row method of Anderson, Vasudevan, Keane and Gregg 2017 ("Low-memory GEMM-based
     convolution algorithms for deep neural networks"). The shifts of a channel's taps are one matrix of
-    zeros and ones (outputs, taps * inputs).
+    zeros and ones, (outputs, taps * inputs): they cost ``inputs / C`` of the convolution.
     """
     x, weight, *bias = node.inputs
     places = tap_places(node, source, target)
@@ -105,6 +134,6 @@ def tap_places(node: gs.Node, source: Dims, target: Dims) -> NDArray[np.float32]
 
 LOWERING = Lowering(
     "small convolutions",
-    f"in channel-major regions: one pixel, or stride 1 and pixels x outputs <= {BREAK_EVEN} x inputs",
+    f"in channel-major regions: at most {BREAK_EVEN} pixels, or pixels x outputs <= {BREAK_EVEN} x inputs",
     lower_small_convs,
 )

@@ -17,7 +17,7 @@ from onnxcomp import extras
 from onnxcomp.errors import TrainingError
 from onnxcomp.model import LABELS, Model, Role
 from onnxcomp.training.engine import Rewrite, StepResult
-from onnxcomp.training.lowering import lower
+from onnxcomp.training.lowering import PROJECTED, lower
 from onnxcomp.training.lowering.parameters import Array, aligned
 from onnxcomp.training.ort.gradients import GRADIENT_SUFFIX, differentiate
 
@@ -25,8 +25,16 @@ from onnxcomp.training.ort.gradients import GRADIENT_SUFFIX, differentiate
 class OrtEngine:
     """See :class:`onnxcomp.training.engine.Engine`."""
 
-    def __init__(self, model: Model, *, batch_size: int, threads: int, without: Collection[str] = ()) -> None:
-        training = lower(model, batch_size, without=without)
+    def __init__(
+        self,
+        model: Model,
+        *,
+        batch_size: int,
+        threads: int,
+        projected: bool = False,
+        without: Collection[str] = (),
+    ) -> None:
+        training = lower(model, batch_size, without={*without, *(() if projected else (PROJECTED,))})
         proto, trained = differentiate(training)
         self.parameters: dict[str, Array] = training.parameters
         self.gradients: dict[str, Array] = {
