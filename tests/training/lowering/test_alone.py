@@ -35,7 +35,7 @@ QUANTISED = (merge_masks.LOWERING.name, integer_kernels.LOWERING.name, projected
 
 
 def compression(name: str, lowering: str) -> Model:
-    """Quantised where the lowering is about that; else a sum in another order moves no value to another level."""
+    """Quantised only where the lowering is about that: else a sum in another order may move a level."""
     passes = "qat,distill" if lowering in QUANTISED else "distill"
     return networks.zoo_compression(name, passes if name == "mlp" else f"prune,{passes}", size=16)
 
