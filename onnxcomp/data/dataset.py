@@ -13,6 +13,7 @@ from PIL import Image
 
 from onnxcomp.data.decoded import Decoded, Size
 from onnxcomp.data.images import fit
+from onnxcomp.data.ordered import in_order
 from onnxcomp.data.statistics import Statistics, statistics_of
 from onnxcomp.errors import DataError
 
@@ -111,20 +112,25 @@ class ImageSet:
     def _read(self, index: int, size: Size) -> NDArray[np.uint8]:
         return fit(self.source.image(index), size)
 
-    def check(self, size: Size, progress: Callable[[int], None] = lambda count: None) -> None:
+    def check(
+        self, size: Size, progress: Callable[[int], None] = lambda count: None, workers: int = 0
+    ) -> None:
         """Decode every image, so that a broken one is found before training and not during it.
 
         Args:
             size: (H, W) that the images will be loaded at; where they fit in memory they stay there.
             progress: called with the number of images just decoded.
+            workers: threads that decode; with 0 the caller's.
 
         Raises:
             DataError: a broken image; names the file.
         """
-        for start in range(0, len(self), CHECK_CHUNK):
-            stop = min(start + CHECK_CHUNK, len(self))
-            self.load(np.arange(start, stop), size)
-            progress(stop - start)
+
+        def decode(start: int) -> int:
+            return len(self.load(np.arange(start, min(start + CHECK_CHUNK, len(self))), size))
+
+        for count in in_order(decode, range(0, len(self), CHECK_CHUNK), workers):
+            progress(count)
 
 
 @dataclass(frozen=True, eq=False)

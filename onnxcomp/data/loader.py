@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Generator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxcomp.data.augment import Augmentation, parse, uniforms
 from onnxcomp.data.dataset import ImageSet
 from onnxcomp.data.decoded import Size
-from onnxcomp.data.transforms import random_crop, random_flip, to_input
+from onnxcomp.data.ordered import in_order
+from onnxcomp.data.transforms import to_input
 from onnxcomp.errors import DataError
 
 if TYPE_CHECKING:
@@ -21,24 +21,28 @@ if TYPE_CHECKING:
 
 Batch = tuple[NDArray[np.float32], NDArray[np.int64]]
 Batches = Generator[Batch, None, None]
-AHEAD = 4
+STANDARD, NONE = "standard", "none"
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingBatches:
-    """Shuffled batches; the last, incomplete one of an epoch is left out.
+    """Shuffled batches; the images of an epoch that make no whole step are left out.
 
-    What a step's batch holds depends on the fields and the step alone, so a resumed run sees what the
-    interrupted one would have seen.
+    A step consists of ``parts`` micro-batches (ranks times accumulated batches). What each holds
+    depends on the fields and the step alone, so a resumed run sees what the interrupted one would have
+    seen; and every image's augmentation on (seed, epoch, position in the epoch) alone, so the same
+    images in the same order come out of one part of 32 and of four parts of 8.
 
     Attributes:
         size: (H, W) of the network's input.
         channels: 3, or 1 for a network that takes grey images.
+        batch_size: images of a micro-batch.
         seed: at least 0.
-        augment: random crop and, where the set allows it, random mirroring.
+        augment: an augmentation or its text form; True is ``standard`` and False ``none``.
+        parts: micro-batches of a step.
 
     Raises:
-        DataError: the set is smaller than a batch, or a batch is empty.
+        DataError: the set is smaller than a step, a batch is empty, or no such augmentation.
     """
 
     image_set: ImageSet
@@ -47,63 +51,92 @@ class TrainingBatches:
     channels: int
     batch_size: int
     seed: int
-    augment: bool = True
+    augment: Augmentation | str | bool = STANDARD
+    parts: int = 1
     _orders: dict[int, NDArray[np.int64]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not 1 <= self.batch_size <= len(self.image_set):
+        count, step = len(self.image_set), self.batch_size * self.parts
+        if self.batch_size < 1 or self.parts < 1 or step > count:
+            times = "" if self.parts == 1 else f" times {self.parts}"
+            most = count // max(1, self.parts)
             raise DataError(
-                f"a batch of {self.batch_size} cannot be made of {len(self.image_set)} training images",
+                f"a batch of {self.batch_size}{times} cannot be made of {count} training images",
                 where="batch size",
-                fix=f"choose 1 to {len(self.image_set)}",
+                fix=f"choose 1 to {most}" if most else "accumulate less or take fewer ranks",
             )
+        if isinstance(self.augment, bool):
+            object.__setattr__(self, "augment", STANDARD if self.augment else NONE)
+        if isinstance(self.augment, str):
+            object.__setattr__(self, "augment", parse(self.augment))
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches in the set."""
-        return len(self.image_set) // self.batch_size
+        """Whole steps in the set."""
+        return len(self.image_set) // (self.batch_size * self.parts)
 
-    def batch(self, step: int) -> Batch:
-        """The batch of a step, counted from 0 through all epochs.
+    def batch(self, step: int, part: int = 0) -> Batch:
+        """A micro-batch of a step, counted from 0 through all epochs.
 
         Returns:
             float32 of shape (batch_size, channels, H, W) and int64 of shape (batch_size,).
 
         Raises:
             DataError: a broken image; names the file.
+            ValueError: ``part`` is not one of 0..parts - 1.
         """
+        if not 0 <= part < self.parts:
+            raise ValueError(f"part {part} of {self.parts}")
+        assert isinstance(self.augment, Augmentation)
         epoch, index = divmod(step, self.steps_per_epoch)
-        chosen = self._order(epoch)[index * self.batch_size : (index + 1) * self.batch_size]
-        images = self.image_set.load(chosen, self.size)
-        if self.augment:
-            # Not `index`: a seed sequence is padded with zeros, so [seed, epoch, 0] is [seed, epoch].
-            rng = np.random.default_rng([self.seed, epoch, index + 1])
-            images = random_crop(images, rng, self.preprocessing.mean)
-            if self.image_set.flip:
-                images = random_flip(images, rng)
+        first = (index * self.parts + part) * self.batch_size
+        chosen = self._order(epoch)[first : first + self.batch_size]
+        draws = uniforms(self.seed, epoch, first, self.batch_size, self.augment.draws)
+        images = self.augment.load(self.image_set, chosen, self.size, draws, self.preprocessing.mean)
         return to_input(images, self.preprocessing, self.channels), self.image_set.labels[chosen]
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         order = self._orders.get(epoch)
         if order is None:
             order = np.random.default_rng([self.seed, epoch]).permutation(len(self.image_set))
-            self._orders.clear()  # an epoch's order is asked for many times, then never again
             self._orders[epoch] = order
+            # An epoch's order is asked for many times; at its end, the next one's in between.
+            for other in [*self._orders]:
+                if abs(other - epoch) > 1:
+                    self._orders.pop(other, None)
         return order
 
-    def iterate(self, start_step: int, stop_step: int) -> Batches:
-        """``batch(start_step)`` to ``batch(stop_step - 1)``, prepared a few ahead by one thread.
+    def iterate(
+        self, start_step: int, stop_step: int, parts: Sequence[int] | None = None, workers: int = 1
+    ) -> Batches:
+        """Micro-batches of ``start_step`` to ``stop_step - 1``, step by step and part by part.
+
+        They are prepared a few ahead and come in order, the same bits whatever the number of threads.
+
+        Args:
+            parts: which of each step, in the order wanted; all by default.
+            workers: threads; with 0 the caller's thread does the work when asked.
 
         Raises:
-            DataError: as for :meth:`batch`.
+            DataError: as for :meth:`batch`, in the place of the batch it concerns.
         """
-        return _prefetch(self.batch, range(start_step, stop_step))
+        chosen = range(self.parts) if parts is None else parts
+        items = ((step, part) for step in range(start_step, stop_step) for part in chosen)
+        return in_order(lambda item: self.batch(*item), items, workers)
 
 
 def evaluation_batches(
-    image_set: ImageSet, size: Size, preprocessing: Preprocessing, channels: int, batch_size: int
+    image_set: ImageSet,
+    size: Size,
+    preprocessing: Preprocessing,
+    channels: int,
+    batch_size: int,
+    workers: int = 1,
 ) -> Batches:
-    """The whole set in order; the last batch may be smaller. Prepared a few ahead by one thread.
+    """The whole set in order; the last batch may be smaller. Prepared a few ahead by threads.
+
+    Args:
+        workers: threads; with 0 the caller's thread does the work when asked.
 
     Yields:
         float32 of shape (B, channels, H, W) and int64 of shape (B,).
@@ -117,19 +150,4 @@ def evaluation_batches(
         images = image_set.load(chosen, size)
         return to_input(images, preprocessing, channels), image_set.labels[chosen]
 
-    return _prefetch(batch, range(0, len(image_set), batch_size))
-
-
-def _prefetch(prepare: Callable[[int], Batch], steps: range) -> Batches:
-    """``prepare`` of each step, in order; its exception comes where its batch would have come."""
-    waiting: deque[Future[Batch]] = deque()
-    pool = ThreadPoolExecutor(1, "onnxcomp-data")
-    try:
-        for step in steps:
-            waiting.append(pool.submit(prepare, step))
-            if len(waiting) > AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)  # waits: no thread outlives its consumer
+    return in_order(batch, range(0, len(image_set), batch_size), workers)

@@ -9,15 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onnxcomp.data import ImageSet, TrainingBatches, evaluation_batches, loader, to_input
+from onnxcomp.data import ImageSet, TrainingBatches, evaluation_batches, ordered, to_input
+from onnxcomp.data.augment import parse, uniforms
 from onnxcomp.data.images import decode
-from onnxcomp.data.transforms import random_crop, random_flip
 from onnxcomp.errors import DataError
 from onnxcomp.model import Preprocessing
 from tests.data.pictures import encoded
 
 SIZE = (16, 16)
 PREPROCESSING = Preprocessing((120.0, 121.0, 122.0), (60.0, 61.0, 62.0))
+AUGMENTS = ["none", "standard", "crop,autoaugment-cifar10,cutout", "resized-crop,flip,randaugment{n=3 m=15}"]
 
 
 def image_set(count: int = 23, flip: bool = True) -> ImageSet:
@@ -26,8 +27,8 @@ def image_set(count: int = 23, flip: bool = True) -> ImageSet:
     return ImageSet.from_arrays(pixels, np.arange(count), [str(k) for k in range(count)], flip)
 
 
-def batches(images: ImageSet | None = None, batch_size: int = 5, seed: int = 3, augment: bool = True):
-    return TrainingBatches(images or image_set(), SIZE, PREPROCESSING, 3, batch_size, seed, augment)
+def batches(images: ImageSet | None = None, batch_size: int = 5, seed: int = 3, augment=True, parts: int = 1):
+    return TrainingBatches(images or image_set(), SIZE, PREPROCESSING, 3, batch_size, seed, augment, parts)
 
 
 def data_threads() -> list[str]:
@@ -78,18 +79,33 @@ def test_images_that_must_not_be_flipped_are_not():
 
 
 def test_what_a_batch_is():
-    """The order, the crop and the mirroring of a step, written out: a run resumed later relies on it."""
+    """The order and the random numbers of a step, written out: a run resumed later relies on it."""
     images = image_set()
     chosen = np.random.default_rng([3, 2]).permutation(23)[5:10]
-    # Counted from 1: a seed sequence is padded with zeros, so [3, 2, 0] would be the order's [3, 2].
-    rng = np.random.default_rng([3, 2, 1 + 1])
-    cropped = random_crop(images.load(chosen, SIZE), rng, PREPROCESSING.mean)
-    expected = to_input(random_flip(cropped, rng), PREPROCESSING, 3)
+    # Position in the epoch, not the batch, says which numbers are an image's.
+    draws = uniforms(3, 2, 5, 5, 3)
+    augmented = parse("crop,flip").load(images, chosen, SIZE, draws, PREPROCESSING.mean)
+    expected = to_input(augmented, PREPROCESSING, 3)
     assert equal(batches(images).batch(2 * 4 + 1), (expected, chosen))
 
 
+@pytest.mark.parametrize(
+    ("augment", "name"),
+    [(True, "crop,flip"), (False, "none"), ("standard", "crop,flip"), ("cutout", "cutout")],
+)
+def test_the_augmentation_is_a_name_a_flag_or_itself(augment, name):
+    made = batches(augment=augment)
+    assert made.augment == parse(name)
+    assert equal(made.batch(1), batches(augment=parse(name)).batch(1))
+
+
+def test_an_unknown_augmentation_is_refused_at_once():
+    with pytest.raises(DataError, match="there is no augmentation crob; did you mean crop"):
+        batches(augment="crob")
+
+
 @settings(deadline=None)
-@given(st.integers(0, 2**40), st.lists(st.integers(0, 40), min_size=1, max_size=6), st.booleans())
+@given(st.integers(0, 2**40), st.lists(st.integers(0, 40), min_size=1, max_size=6), st.sampled_from(AUGMENTS))
 def test_a_batch_depends_on_its_step_alone(seed, steps, augment):
     one = batches(seed=seed, augment=augment)
     for step in steps:
@@ -98,17 +114,54 @@ def test_a_batch_depends_on_its_step_alone(seed, steps, augment):
         assert equal(one.batch(step), batches(seed=seed, augment=augment).batch(step))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None)
 @given(
-    seed=st.integers(0, 2**32), start=st.integers(0, 20), count=st.integers(0, 15), ahead=st.integers(0, 20)
+    seed=st.integers(0, 2**32),
+    sizes=st.sampled_from([(1, 12), (2, 6), (3, 4), (4, 3), (6, 2), (12, 1)]),
+    step=st.integers(0, 9),
+    augment=st.sampled_from(AUGMENTS),
 )
-def test_iterate_gives_the_batches_whatever_is_prefetched(seed, start, count, ahead):
-    made = batches(seed=seed)
+def test_parts_are_the_same_images_in_the_same_order(seed, sizes, step, augment):
+    images = image_set(29)
+    whole = batches(images, 12, seed, augment).batch(step)
+    made = batches(images, sizes[0], seed, augment, parts=sizes[1])
+    assert made.steps_per_epoch == 29 // 12
+    found = [made.batch(step, part) for part in range(sizes[1])]
+    assert equal([np.concatenate(values) for values in zip(*found, strict=True)], whole)
+
+
+def test_an_epoch_of_parts_takes_each_image_at_most_once():
+    made = batches(image_set(29), 3, parts=4)
+    labels = [made.batch(step, part)[1] for step in range(made.steps_per_epoch) for part in range(4)]
+    assert len(set(np.concatenate(labels).tolist())) == 24
+
+
+@pytest.mark.parametrize("part", [-1, 2])
+def test_a_part_that_is_none(part):
+    with pytest.raises(ValueError, match=f"part {part} of 2"):
+        batches(parts=2).batch(0, part)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 2**32),
+    start=st.integers(0, 12),
+    count=st.integers(0, 8),
+    ahead=st.integers(0, 20),
+    workers=st.integers(0, 5),
+    parts=st.sampled_from([None, [0], [2, 0], [1, 2]]),
+    augment=st.sampled_from(AUGMENTS),
+)
+def test_iterate_gives_the_batches_whatever_the_threads(seed, start, count, ahead, workers, parts, augment):
+    made = batches(batch_size=2, seed=seed, augment=augment, parts=3)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loader, "AHEAD", ahead)
-        found = list(made.iterate(start, start + count))
-    assert len(found) == count
-    assert all(equal(batch, made.batch(start + k)) for k, batch in enumerate(found))
+        patch.setattr(ordered, "AHEAD", ahead)
+        found = list(made.iterate(start, start + count, parts, workers))
+    fresh = batches(batch_size=2, seed=seed, augment=augment, parts=3)
+    expected = [fresh.batch(start + k, part) for k in range(count) for part in parts or range(3)]
+    assert len(found) == len(expected)
+    assert all(equal(one, other) for one, other in zip(found, expected, strict=True))
+    assert not data_threads()
 
 
 def test_seeds_differ():
@@ -134,18 +187,25 @@ def slow_set() -> tuple[Slow, ImageSet]:
     return source, ImageSet(source, np.zeros(100, np.int64), ("x",))
 
 
-def test_an_error_comes_where_its_batch_would_have_come():
-    found = evaluation_batches(slow_set()[1], SIZE, PREPROCESSING, 3, 4)
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_an_error_comes_where_its_batch_would_have_come(workers):
+    found = evaluation_batches(slow_set()[1], SIZE, PREPROCESSING, 3, 4, workers)
     assert len(next(found)[1]) == len(next(found)[1]) == 4
     with pytest.raises(DataError, match=r"9.png: not a JPEG"):
         next(found)
     assert not data_threads()
 
 
-def test_training_meets_the_error_too():
-    made = TrainingBatches(slow_set()[1], SIZE, PREPROCESSING, 3, 10, 0)
+@pytest.mark.parametrize("augment", ["standard", "resized-crop"])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_training_meets_the_error_in_its_place(augment, workers):
+    made = TrainingBatches(slow_set()[1], SIZE, PREPROCESSING, 3, 10, 0, augment)
+    position = np.random.default_rng([0, 0]).permutation(100).tolist().index(9)
+    found = made.iterate(0, made.steps_per_epoch, workers=workers)
+    for _ in range(position // 10):
+        next(found)
     with pytest.raises(DataError, match=r"9.png: not a JPEG"):
-        list(made.iterate(0, made.steps_per_epoch))
+        next(found)
     assert not data_threads()
 
 
@@ -157,7 +217,7 @@ def test_a_consumer_that_stops_stops_the_thread():
     found.close()
     assert not data_threads()
     # The batch taken, those ahead of it, and one that was in the making.
-    assert source.asked <= 1 + loader.AHEAD + 1
+    assert source.asked <= 1 + ordered.AHEAD + 1
 
 
 def test_an_iterator_that_is_never_used_starts_no_thread():
@@ -172,6 +232,15 @@ def test_an_iterator_that_is_never_used_starts_no_thread():
 def test_batch_size_that_does_not_fit(batch_size):
     with pytest.raises(DataError, match=f"a batch of {batch_size} cannot be made of 23 training images"):
         batches(batch_size=batch_size)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "parts", "fix"),
+    [(12, 2, "choose 1 to 11"), (1, 24, "accumulate less"), (3, 0, "choose 1")],
+)
+def test_parts_that_do_not_fit(batch_size, parts, fix):
+    with pytest.raises(DataError, match=f"cannot be made of 23 training images; {fix}"):
+        batches(batch_size=batch_size, parts=parts)
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 23, 100])
