@@ -48,7 +48,7 @@ def to_input(images: NDArray[np.uint8], preprocessing: Preprocessing, channels: 
     rows = max(1, CHUNK // (height * width))
     for start in range(0, len(images), rows):
         part, chunk = images[start : start + rows], values[start : start + rows]
-        planes = part.transpose(0, 3, 1, 2) if channels == 3 else (part @ LUMA)[:, None]
-        np.subtract(planes, mean, out=chunk, dtype=np.float32)
+        chunk[:] = part.transpose(0, 3, 1, 2) if channels == 3 else (part @ LUMA)[:, None]
+        chunk -= mean
         chunk /= std
     return values

@@ -7,6 +7,8 @@ from PIL import Image
 from onnxcomp.data import DataSet, ImageSet, dataset
 from onnxcomp.data.dataset import checked_labels
 from onnxcomp.errors import DataError
+from tests.data.pictures import encoded
+from tests.data.sources import Encoded
 
 
 class Counting:
@@ -53,6 +55,18 @@ def test_loaded_images_are_copies():
     for images in (ImageSet.from_arrays(pixels, np.zeros(2, np.int64), ["x"]), counting_set()[1]):
         images.load([0], (4, 4))[:] = 255
         assert images.load([0], (4, 4)).max() == 0
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_check_names_the_first_broken_image_whatever_the_threads(monkeypatch, workers):
+    monkeypatch.setattr(dataset, "CHECK_CHUNK", 2)
+    files = [encoded((k, 0, 0)) for k in range(9)]
+    files[5] = files[7] = b"broken"
+    source = Encoded(files)
+    done: list[int] = []
+    with pytest.raises(DataError, match=r"5.png: not a JPEG"):
+        ImageSet(source, np.zeros(9, np.int64), ("x",)).check((8, 8), done.append, workers)
+    assert done == [2, 2]
 
 
 def test_check_decodes_all_and_keeps_them(monkeypatch):
