@@ -9,6 +9,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnxcomp import graphs
+from onnxcomp.errors import TrainingError
 from onnxcomp.model import LABELS, LOSS, Form, Model
 
 TASK = "loss/task"
@@ -81,6 +82,54 @@ def _add_task_loss(model: Model) -> gs.Variable:
     return add_node(
         model.graph, "SoftmaxCrossEntropyLoss", TASK, [model.logits, labels(model)], reduction="mean"
     )
+
+
+def smooth_labels(model: Model, epsilon: float) -> None:
+    """Let the task loss of a compression form expect ``1 - epsilon`` of the label, in place.
+
+    The rest is spread over all classes, the label's included (Szegedy et al. 2016, arXiv 1512.00567,
+    section 7): ``(1 - epsilon) * cross-entropy - epsilon * mean(log softmax)``, the mean over images and
+    classes, as ``torch.nn.CrossEntropyLoss(label_smoothing=epsilon)``. Name, weight and place of the
+    term stay. Called again, it replaces what it did; 0 gives the plain cross-entropy back.
+
+    Args:
+        epsilon: 0 to 1.
+
+    Raises:
+        TrainingError: ``epsilon`` is out of range, or the model has no task loss.
+    """
+    if not 0 <= epsilon <= 1:
+        raise TrainingError(f"{epsilon:g} is out of range", where="--label-smoothing", fix="give 0 to 1")
+    graph = model.graph
+    task = graph.tensors().get(TASK)
+    if task is None or not isinstance(task, gs.Variable):
+        raise TrainingError(
+            "the model has no task loss", where="--label-smoothing", fix="run `onnxcomp apply` on it first"
+        )
+    _remove_task_loss(graph)
+    loss = _add_smooth_loss(model, epsilon) if epsilon else _add_task_loss(model)
+    loss.inputs[0].outputs = [task]
+    graph.toposort()
+
+
+def _remove_task_loss(graph: gs.Graph) -> None:
+    nodes = [node for node in graph.nodes if node.name == TASK or node.name.startswith(f"{TASK}/")]
+    for node in nodes:
+        node.inputs.clear()
+        node.outputs.clear()
+    graph.nodes = [node for node in graph.nodes if not any(node is gone for gone in nodes)]
+
+
+def _add_smooth_loss(model: Model, epsilon: float) -> gs.Variable:
+    graph, logits = model.graph, model.logits
+    operands = [logits, labels(model)]
+    hard = add_node(graph, "SoftmaxCrossEntropyLoss", f"{TASK}/hard", operands, reduction="mean")
+    # An output of its own: ONNX Runtime's gradient of the loss ignores what reads its log_prob.
+    log = add_node(graph, "LogSoftmax", f"{TASK}/log_probability", [logits], axis=1)
+    mean = add_node(graph, "ReduceMean", f"{TASK}/mean", [log], keepdims=0)
+    shares = ((f"{TASK}/hard_share", hard, 1 - epsilon), (f"{TASK}/uniform_share", mean, -epsilon))
+    terms = [add_node(graph, "Mul", name, [t, scalar(f"{name}.weight", w)]) for name, t, w in shares]
+    return add_node(graph, "Add", TASK, terms)
 
 
 def remove_losses(model: Model) -> None:
