@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from onnxcomp.errors import OnnxcompError
 
+PART = ".part"
 DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
@@ -22,15 +24,16 @@ def atomic_path(path: Path) -> Iterator[Path]:
         OnnxcompError: the folder or the file cannot be written, or the disk is full.
     """
     check_writable(path)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary: Path | None = None
     try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent)
+        temporary = Path(name)
+        os.close(handle)
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+        _sync(temporary)
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
+        _sync(path.parent)  # so that the new name, too, outlives a power cut
     except OSError as error:
         if error.errno not in DISK_FAULTS:
             raise
@@ -38,7 +41,27 @@ def atomic_path(path: Path) -> Iterator[Path]:
             f"cannot be written ({error.strerror})", where=str(path), fix="make room or choose another disk"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def is_part(name: str, of: str | None = None) -> bool:
+    """Whether a file is called as :func:`atomic_path` calls its temporary one (for the file ``of``)."""
+    target = ".+" if of is None else re.escape(of)
+    return re.fullmatch(rf"\.{target}\.[a-z0-9_]{{8}}\{PART}", name) is not None
+
+
+def remove_parts(folder: Path, of: str | None = None) -> None:
+    """Remove what a kill in the middle of :func:`atomic_path` left in ``folder``.
+
+    Only where no other process can be writing now.
+
+    Args:
+        of: the file that was to be written; None for any.
+    """
+    for left in folder.iterdir():
+        if is_part(left.name, of):
+            left.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -82,6 +105,18 @@ def make_folder(path: Path) -> None:
         raise OnnxcompError(
             f"cannot be created ({error.strerror})", where=str(path), fix="choose another folder"
         ) from error
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of names, is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # the file system cannot sync a folder: nothing to wait for
+            raise
+    finally:
+        os.close(handle)
 
 
 def _umask() -> int:

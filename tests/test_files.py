@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from onnxcomp.errors import OnnxcompError
-from onnxcomp.files import atomic_path, check_writable, write_atomically
+from onnxcomp.files import atomic_path, check_writable, is_part, remove_parts, write_atomically
 
 
 def write_new(path: Path) -> None:
@@ -121,3 +121,29 @@ def test_a_read_only_folder_is_refused_although_the_file_exists(tmp_path: Path) 
     finally:
         tmp_path.chmod(0o755)
     assert path.read_bytes() == b"old"
+
+
+def test_a_disk_without_room_for_a_name_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**options: object) -> tuple[int, str]:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("tempfile.mkstemp", full)
+    with pytest.raises(OnnxcompError, match=r"m\.onnx: cannot be written \(No space left on device\)"):
+        write_atomically(tmp_path / "m.onnx", write_new)
+
+
+def test_what_a_kill_leaves_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    left = []
+    for name in ("t.onnx", "t.onnx.json"):
+        with atomic_path(tmp_path / name) as temporary:
+            left.append(temporary)
+    for part in left:  # as after a kill
+        part.write_bytes(b"half")
+    kept = [tmp_path / ".t.onnx.part", tmp_path / "notes.part", tmp_path / ".t.onnx.a1b2c3d4"]
+    for path in kept:
+        path.write_bytes(b"mine")
+    assert [is_part(path.name) for path in (*left, *kept)] == [True, True, False, False, False]
+    remove_parts(tmp_path, of="t.onnx")
+    assert [path.exists() for path in left] == [False, True]
+    remove_parts(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"t.onnx", "t.onnx.json", *(p.name for p in kept)}

@@ -1,0 +1,60 @@
+"""One process at a time in a run's folder."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from onnxcomp.errors import TrainingError
+
+NAME = ".lock"
+
+
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Keep every other process out of ``folder``, which exists, until the block ends.
+
+    The kernel gives the lock back when a process ends, however it ends; the file stays, because
+    removing it would let two processes lock two files of the same name.
+
+    Raises:
+        TrainingError: another process holds it, or ``folder`` cannot be written or locked.
+    """
+    path = folder / NAME
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise _cannot(folder, error) from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise TrainingError(
+                f"is in use by process {_holder(handle)}",
+                where=str(folder),
+                fix="wait until it ends, or choose another --run-dir",
+            ) from error
+        try:
+            os.ftruncate(handle, 0)
+            os.write(handle, f"{os.getpid()} on {socket.gethostname()}\n".encode())
+        except OSError as error:
+            raise _cannot(folder, error) from error
+        yield
+    finally:
+        os.close(handle)
+
+
+def _holder(handle: int) -> str:
+    return os.pread(handle, 200, 0).decode(errors="replace").strip() or "unknown"
+
+
+def _cannot(folder: Path, error: OSError) -> TrainingError:
+    return TrainingError(
+        f"cannot be locked ({error.strerror})",
+        where=str(folder),
+        fix="make room, or choose a --run-dir on another disk",
+    )
