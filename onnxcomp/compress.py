@@ -17,8 +17,9 @@ from onnxcomp.recipe import Recipe
 from onnxcomp.report.console import to_json
 from onnxcomp.report.evaluation import Evaluation, evaluate
 from onnxcomp.training.config import TrainConfig
-from onnxcomp.training.loop import train, training_batches
+from onnxcomp.training.loop import train
 from onnxcomp.training.progress import Progress
+from onnxcomp.training.setup import training_batches
 
 DENSE, BASELINE, COMPRESSED, TRAINED, DEPLOYABLE = (
     f"{name}.onnx" for name in ("dense", "baseline", "compressed", "trained", "deployable")

@@ -76,7 +76,7 @@ def command(
 
 def _result(run: RunDir, output: Path) -> dict[str, Any]:
     """The last line of each kind of metrics."""
-    records = run.records()
+    records = run.journal.records()
     last = next(record for record in reversed(records) if "event" not in record)
     epochs = [record for record in records if record.get("event") == "epoch"]
     return {

@@ -38,7 +38,15 @@ class ChosenImages:
 
 def evenly_spaced(image_set: ImageSet, count: int) -> ImageSet:
     """``count`` images of a set that is not empty, in its order; some repeat where ``count`` is larger."""
-    indices = np.linspace(0, len(image_set) - 1, count).round().astype(np.int64)
+    return _chosen(image_set, np.linspace(0, len(image_set) - 1, count).round().astype(np.int64))
+
+
+def every_nth(image_set: ImageSet, n: int, first: int) -> ImageSet:
+    """Images ``first``, ``first + n``, ...: ``n`` such sets make up the whole; one may be empty."""
+    return _chosen(image_set, np.arange(first, len(image_set), n))
+
+
+def _chosen(image_set: ImageSet, indices: NDArray[np.int64]) -> ImageSet:
     source = image_set.source
     chosen = (
         ArrayImages(source.pixels[indices])

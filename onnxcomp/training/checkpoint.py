@@ -1,56 +1,34 @@
 """The whole state of a run in one safetensors file: plain arrays and text, never pickle.
 
 The order of the images, their augmentation and the learning rate are functions of the step, so
-parameters, optimiser state and step continue a run bit for bit.
+parameters, optimiser state, averaged weights and step continue a run bit for bit.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
-import zlib
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from onnxcomp import __version__, files
-from onnxcomp.errors import CheckpointError
-from onnxcomp.model import Model, to_proto
-from onnxcomp.training.optim import Array
+from onnxcomp.errors import CheckpointError, OnnxcompError
+from onnxcomp.training.blocks import Array
+from onnxcomp.training.identity import Identity
 
-FORMAT = "onnxcomp.checkpoint.1"
-Settings = Mapping[str, float | int | str | bool]
+FORMAT = "onnxcomp.checkpoint.2"
+GROUPS = ("parameters", "optimizer", "average")
 
 
-@dataclass(frozen=True)
-class Identity:
-    """What a run is a run of; a resumed run must agree in all of it.
-
-    Attributes:
-        model: SHA-256 of the network as it came in: structure, weights and metadata.
-        settings: options and data that decide the result, as JSON values.
-    """
-
-    model: str
-    settings: Settings
-
-    def check(self, other: Identity, where: str) -> None:
-        """Refuse to continue ``other``, which was read from the file ``where``, as this run.
-
-        Raises:
-            CheckpointError: names the first difference.
-        """
-        fix = "give what the run was started with, or choose another --run-dir"
-        if other.model != self.model:
-            raise CheckpointError("belongs to another model", where=where, fix=fix)
-        for name in {**other.settings, **self.settings}:
-            then, now = other.settings.get(name), self.settings.get(name)
-            if then != now:
-                raise CheckpointError(f"belongs to a run with {name} {then}, not {now}", where=where, fix=fix)
+class DamagedError(CheckpointError):
+    """A checkpoint whose content is not what was written."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +38,15 @@ class Checkpoint:
     Attributes:
         parameters: every array of the engine by name.
         optimizer: the optimiser's state by name.
+        average: averaged weights by name, where the run averages them.
+        window: sums since the last line of metrics, so that a line does not depend on interruptions.
     """
 
     step: int
     parameters: Mapping[str, Array]
     optimizer: Mapping[str, Array]
+    average: Mapping[str, Array] = field(default_factory=dict)
+    window: Mapping[str, float] = field(default_factory=dict)
 
     def restore(self, parameters: Mapping[str, Array]) -> None:
         """Write the saved values into live arrays.
@@ -82,82 +64,89 @@ class Checkpoint:
             array[...] = self.parameters[name]
 
 
-def fingerprint(model: Model) -> str:
-    """SHA-256 of the network's structure, weights and metadata, in hexadecimal."""
-    return hashlib.sha256(to_proto(model).SerializeToString(deterministic=True)).hexdigest()
-
-
-def save(path: Path, checkpoint: Checkpoint, identity: Identity, *, masks: Collection[str] = ()) -> None:
+def save(path: Path, checkpoint: Checkpoint, identity: Identity) -> None:
     """Replace the checkpoint at ``path`` in one step.
 
-    Args:
-        masks: names of parameters that hold only 0 and 1; a byte a value is enough for them.
+    Arrays of booleans (masks: a byte a value is enough) come back as float32.
 
     Raises:
-        OnnxcompError: ``path`` cannot be written; the checkpoint that was there is kept.
+        OnnxcompError: ``path`` cannot be written; what was there is kept.
     """
     arrays = {
-        f"parameter/{name}": array.astype(np.bool_) if name in masks else array
-        for name, array in checkpoint.parameters.items()
+        f"{group}/{name}": array for group in GROUPS for name, array in getattr(checkpoint, group).items()
     }
-    arrays.update({f"optimizer/{name}": array for name, array in checkpoint.optimizer.items()})
-    metadata = {
-        "format": FORMAT,
-        "version": __version__,
-        "step": str(checkpoint.step),
-        "model": identity.model,
-        "settings": json.dumps(dict(identity.settings)),
-        "crc32": str(_checksum(arrays)),
-    }
+    facts = json.dumps(
+        {
+            "version": __version__,
+            "step": checkpoint.step,
+            "window": dict(checkpoint.window),
+            "model": identity.model,
+            "settings": dict(identity.settings),
+        }
+    )
+    metadata = {"format": FORMAT, "facts": facts, "sha256": _digest(facts, arrays)}
+    fix = "make room and continue with --resume"
     try:
         with files.atomic_path(path) as temporary:
             save_file(arrays, temporary, metadata)
-    except (OSError, SafetensorError) as error:  # a full disk: safetensors has its own error for it
-        raise CheckpointError(
-            f"cannot be written ({error})", where=str(path), fix="make room and continue with --resume"
-        ) from error
+    except SafetensorError as error:  # its own error for a full disk
+        raise CheckpointError(f"cannot be written ({error})", where=str(path), fix=fix) from error
+    except OnnxcompError as error:
+        raise CheckpointError(error.what, where=error.where, fix=fix) from error
 
 
-def load(path: Path, identity: Identity) -> Checkpoint:
-    """Read the checkpoint at ``path`` for the run that ``identity`` describes.
+def load(path: Path) -> tuple[Checkpoint, Identity]:
+    """Read the checkpoint at ``path`` and what run it is of.
 
     Raises:
-        CheckpointError: it is missing, damaged, or of another model, data or settings.
+        DamagedError: it is cut short, or a bit of it is not what was written; says how that showed.
+        CheckpointError: it is of another format, or cannot be opened.
     """
-    where = str(path)
     try:
+        path.open("rb").close()  # which says why it cannot: safetensors' errors have no number
         with safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
                 raise CheckpointError(
                     "is not a checkpoint of this version of onnxcomp",
-                    where=where,
+                    where=str(path),
                     fix="choose another --run-dir",
                 )
-            saved = Identity(metadata["model"], json.loads(metadata["settings"]))
-            identity.check(saved, where)
-            step = int(metadata["step"])
             # Not a mapping, though it has keys.
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if int(metadata["crc32"]) != _checksum(arrays):
-            raise ValueError("checksum")
-    except (OSError, SafetensorError, ValueError, KeyError) as error:
-        raise CheckpointError(
-            "is a damaged checkpoint", where=where, fix="train again in another run directory"
-        ) from error
-    parameters = {
-        name: array.astype(np.float32) if array.dtype == np.bool_ else array
-        for name, array in _below("parameter/", arrays).items()
-    }
-    return Checkpoint(step, parameters, _below("optimizer/", arrays))
+        if metadata["sha256"] != _digest(metadata["facts"], arrays):
+            raise ValueError("its checksum does not fit")
+        return _parsed(json.loads(metadata["facts"]), arrays)
+    except OSError as error:
+        if error.errno not in (None, errno.EIO):
+            raise CheckpointError(
+                f"cannot be read ({error.strerror})", where=str(path), fix="let the file be read"
+            ) from error
+        raise _damaged(path, error) from error
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, error) from error
 
 
-def _below(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
-    return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+def _parsed(facts: dict[str, Any], arrays: Mapping[str, Array]) -> tuple[Checkpoint, Identity]:
+    groups: dict[str, dict[str, Array]] = {group: {} for group in GROUPS}
+    for key, array in arrays.items():
+        group, name = key.split("/", 1)
+        groups[group][name] = array.astype(np.float32) if array.dtype == np.bool_ else array
+    checkpoint = Checkpoint(facts["step"], **groups, window=facts["window"])
+    return checkpoint, Identity(facts["model"], facts["settings"])
 
 
-def _checksum(arrays: Mapping[str, Array]) -> int:
-    crc = 0
+def _damaged(path: Path, error: Exception) -> DamagedError:
+    return DamagedError(
+        f"is a damaged checkpoint ({error})", where=str(path), fix="train again in another run directory"
+    )
+
+
+def _digest(facts: str, arrays: Mapping[str, Array]) -> str:
+    """SHA-256 over everything: the facts, and each array's name, type, shape and content."""
+    digest = hashlib.sha256(facts.encode())
     for name in sorted(arrays):
-        crc = zlib.crc32(np.ascontiguousarray(arrays[name]).reshape(-1).view(np.uint8).data, crc)
-    return crc
+        array = np.asarray(arrays[name], order="C")
+        digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()

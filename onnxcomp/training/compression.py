@@ -17,7 +17,7 @@ from onnxcomp.model import Model
 from onnxcomp.passes.prune import Prune
 from onnxcomp.passes.prune.masks import sparsity_of, update
 from onnxcomp.passes.qat.scales import weight_scale
-from onnxcomp.training.optim import Array
+from onnxcomp.training.blocks import Array
 
 
 class Compression:
@@ -33,12 +33,13 @@ class Compression:
     def __init__(
         self, model: Model, parameters: Mapping[str, Array], prune: Prune | None, steps: int
     ) -> None:
-        masks = {weight: mask.name for weight, mask in graphs.masks(model.graph).items()}
-        self._masked = {weight: parameters[weight] for weight in masks}
-        self._masks = {weight: parameters[mask] for weight, mask in masks.items()}
-        self.mask_names = frozenset(masks.values())
+        self._parameters = parameters
+        self._mask_of = {weight: mask.name for weight, mask in graphs.masks(model.graph).items()}
+        self._masked = {weight: parameters[weight] for weight in self._mask_of}
+        self._masks = {weight: parameters[mask] for weight, mask in self._mask_of.items()}
+        self.mask_names = frozenset(self._mask_of.values())
         self._scales = [
-            (parameters[pair.weight.name], parameters[pair.scale.name], pair.axis)
+            (pair.weight.name, pair.scale.name, pair.axis)
             for pair in graphs.quantizers(model.graph)
             if graphs.is_student(pair.quantize) and pair.weight is not None
         ]
@@ -61,7 +62,11 @@ class Compression:
 
     def after_step(self) -> None:
         """Return pruned weights to exactly 0 and let the scales follow. Twice does no more than once."""
-        for name, weight in self._masked.items():
-            np.multiply(weight, self._masks[name], out=weight)
+        self.settle(self._parameters)
+
+    def settle(self, values: Mapping[str, Array]) -> None:
+        """The same for ``values``, in place: arrays of all the names that the engine has."""
+        for weight, mask in self._mask_of.items():
+            np.multiply(values[weight], values[mask], out=values[weight])
         for weight, scale, axis in self._scales:
-            scale[...] = weight_scale(weight, axis)
+            values[scale][...] = weight_scale(values[weight], axis)

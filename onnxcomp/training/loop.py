@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping
-from contextlib import closing
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
-from onnxcomp import pipeline
-from onnxcomp.data import DataSet, TrainingBatches
+from onnxcomp.data import DataSet
 from onnxcomp.errors import TrainingError
-from onnxcomp.model import Form, Model
-from onnxcomp.preprocess import ensure_preprocessing
-from onnxcomp.training import checkpoint, engine
-from onnxcomp.training.checkpoint import Identity
+from onnxcomp.interrupts import Interrupted, Signals
+from onnxcomp.model import Model
+from onnxcomp.training import engine
+from onnxcomp.training.checkpoint import Checkpoint
 from onnxcomp.training.config import TrainConfig
-from onnxcomp.training.optim import Array
+from onnxcomp.training.course import Course
+from onnxcomp.training.evaluation import Evaluate, on_test_images
+from onnxcomp.training.identity import Identity, describe, fingerprint
 from onnxcomp.training.progress import Progress, Silent
-from onnxcomp.training.run_dir import RunDir
-from onnxcomp.training.trainer import Trainer
+from onnxcomp.training.ranks import Alone, Ranks
+from onnxcomp.training.run_dir import NoRunDir, RunDir
+from onnxcomp.training.setup import prepared, trainee_of, training_batches
+from onnxcomp.training.trainer import DivergedError, Trainer, result_of, write
 from onnxcomp.training.window import Window
-
-Evaluate = Callable[[Model], float]
-SAMPLE = 16
-"""Images that tell one data set from another, besides all labels."""
 
 
 def train(
@@ -38,11 +36,13 @@ def train(
     progress: Progress | None = None,
     evaluate: Evaluate | None = None,
     build: Callable[..., engine.Engine] = engine.build,
+    ranks: Ranks | None = None,
 ) -> Model:
     """Train ``model`` on the training images of ``data``; the argument itself is left as it is.
 
     A run that was killed at any moment and is resumed ends with the same weights, bit for bit, as
-    one that was not (with the same number of threads).
+    one that was not (with the same number of threads and ranks). Ctrl-C and SIGTERM are obeyed after
+    the current step.
 
     Args:
         model: compression form, or inference form, which is trained on the labels alone.
@@ -50,119 +50,112 @@ def train(
         resume: continue the run in ``run_dir``; one that is finished gives its result at once.
         evaluate: test accuracy of a network in percent; by default on the test images of ``data``.
         build: makes the engine.
+        ranks: the processes that train together; each is given the same arguments.
 
     Returns:
-        A network of the same form with the trained values.
+        A network of the same form with the trained values: with averaged weights, those.
 
     Raises:
-        TrainingError: the network cannot be trained, ``run_dir`` does not fit, or the loss is no
-            longer a number (the last checkpoint stays).
-        CheckpointError: what is to be resumed is damaged or of another model, data or settings.
+        TrainingError: the network cannot be trained, ``run_dir`` does not fit or is in use, the disk
+            is full, or the loss or a gradient is no longer a number (the last checkpoint stays).
+        CheckpointError: what is to be resumed is of another model, data or settings, or no checkpoint
+            of it is good.
         DataError: the classes of ``data`` are not the network's, or one of its images is broken.
+        Interrupted: a signal came; a checkpoint was written.
     """
-    progress = progress or Silent()
-    run = RunDir(run_dir, resume=resume)
-    model = _prepared(model, data)
-    batches = training_batches(model, data, config)
-    per_epoch, steps = batches.steps_per_epoch, config.steps(batches.steps_per_epoch)
-    identity = Identity(checkpoint.fingerprint(model), {**config.settings(), "data": describe(data)})
-    saved = run.saved(identity)
-    if resume and saved is None:
-        progress.note(f"{run_dir}: nothing to resume, the run starts from its beginning")
-    if saved is not None and saved.step >= steps:
-        progress.note(f"{run_dir}: the run is finished")
-        return _with_values(model, saved.parameters)
-
-    for images in (data.train, data.test):  # a broken one shows now, not hours later
-        images.check(model.image_shape[1:])
-    evaluate = evaluate or _on_test_images(data, config.threads)
-    trainee = pipeline.with_task_loss(model)
-    trainer = Trainer(
-        build(trainee, batch_size=config.batch_size, threads=config.threads), trainee, config, steps
+    ranks = ranks or Alone()
+    progress = progress if progress and ranks.rank == 0 else Silent()
+    run = (
+        RunDir(run_dir, resume=resume, keep=config.keep, tensorboard=config.tensorboard)
+        if ranks.rank == 0
+        else NoRunDir(run_dir)
     )
+    model = prepared(model, data)
+    batches = training_batches(model, data, config, ranks.size)
+    course = Course(config, batches.steps_per_epoch)
+    identity = Identity(
+        fingerprint(model), {**config.settings(), "data": describe(data), "ranks": ranks.size}
+    )
+    trainee = trainee_of(model, config)
+    evaluate = evaluate or on_test_images(data, config.threads, ranks)
+
+    def measure(done: int) -> None:
+        accuracy, epoch = evaluate(model), course.epoch(done)
+        run.log({"event": "epoch", "step": done, "epoch": epoch, "test_accuracy": accuracy})
+        progress.note(f"epoch {epoch:g}: test accuracy {accuracy:.2f} %")
+
+    with Signals(wait=ranks.size > 1) as signals, run, _explained(run, course):
+        with signals.at_once():
+            saved = run.saved(identity, progress.note)
+            if resume and saved is None:
+                progress.note(f"{run_dir}: nothing to resume, the run starts from its beginning")
+            start = ranks.share(run.kept)
+            unmeasured = ranks.share(course.evaluates(start) and not run.measured(start))
+            if start:
+                _write_result(model, trainee, saved, config, ranks)
+            if start >= course.steps and not unmeasured:
+                progress.note(f"{run_dir}: the run is finished")
+                return model
+            for images in (data.train, data.test):  # a broken one shows now, not hours later
+                images.check(model.image_shape[1:])
+            trainer = Trainer(
+                build(trainee, batch_size=config.batch_size, threads=config.threads),
+                trainee,
+                config,
+                course.steps,
+                ranks,
+            )
+            trainer.restore(saved)
+            run.begin(identity, start, progress.note)
+            if unmeasured:
+                measure(start)
+        progress.begin(start, course.steps)
+        window = Window(saved.window if saved else None)
+        parts = range(ranks.rank * config.accumulate, (ranks.rank + 1) * config.accumulate)
+        with closing(batches.iterate(start, course.steps, parts, config.workers)) as stream:
+            for done in range(start + 1, course.steps + 1):
+                window.add(trainer.step(done - 1, islice(stream, config.accumulate)))
+                means = {**window.means(), "sparsity": trainer.sparsity}
+                progress.update(done, means)
+                if course.logs(done):
+                    run.log({"step": done, "epoch": course.epoch(done), "lr": trainer.lr(done - 1), **means})
+                    window = Window()
+                stopping = ranks.any(bool(signals.pending))
+                if stopping or course.saves(done):
+                    run.save(trainer.state(done, window.sums), identity)
+                if stopping:
+                    raise Interrupted(signals.pending or signal.SIGTERM)
+                if course.evaluates(done):
+                    with signals.at_once():
+                        trainer.save(model)
+                        measure(done)
+                window.restart_clock()
+    return model
+
+
+def _write_result(
+    model: Model, trainee: Model, saved: Checkpoint | None, config: TrainConfig, ranks: Ranks
+) -> None:
+    """Write into ``model`` what the checkpoint that rank 0 has would be saved as."""
+    constants = trainee.constants()
+    values = {name: constants[name].values.copy() for name in trainee.roles}
     if saved is not None:
-        trainer.restore(saved)
-    start = saved.step if saved else 0
-    run.begin(identity, start)
-    progress.begin(start, steps)
-    window = Window()
-    with closing(batches.iterate(start, steps)) as stream:
-        for done, (inputs, labels) in enumerate(stream, start + 1):
-            result = trainer.step(done - 1, inputs, labels)
-            window.add(result.losses, result.logits, labels)
-            means = {**window.means(), "sparsity": trainer.sparsity}
-            epoch = done / per_epoch
-            progress.update(done, means)
-            if done % config.log_every == 0 or done == steps:
-                run.log({"step": done, "epoch": epoch, "lr": trainer.lr(done - 1), **means})
-                window = Window()
-            evaluates = _evaluates(done, steps, per_epoch, config.evaluate_every)
-            if evaluates:
-                accuracy = evaluate(_with_values(model, trainer.parameters))
-                run.log({"event": "epoch", "step": done, "epoch": epoch, "test_accuracy": accuracy})
-                progress.note(f"epoch {epoch:g}: test accuracy {accuracy:.2f} %")
-            # Last, so that a checkpoint vouches for the metrics up to its step.
-            if evaluates or done % config.checkpoint_every == 0:
-                checkpoint.save(run.checkpoint, trainer.state(done), identity, masks=trainer.masks)
-            window.restart_clock()
-    return _with_values(model, trainer.parameters)
+        values = result_of(saved, trainee, config)
+    ranks.broadcast([values[name] for name in sorted(values)])
+    write(model, values)
 
 
-def describe(data: DataSet) -> str:
-    """Name, size and a digest of the labels and of some images: tells data sets apart."""
-    digest = hashlib.sha256(repr(data.classes).encode() + data.train.labels.tobytes())
-    some = np.linspace(0, len(data.train) - 1, SAMPLE).astype(np.int64)
-    for index in some:
-        digest.update(data.train.source.image(int(index)).tobytes())
-    return f"{data.name} ({len(data.train)} images, {digest.hexdigest()[:12]})"
-
-
-def _prepared(model: Model, data: DataSet) -> Model:
-    if model.form is Form.DEPLOYABLE:
-        raise TrainingError(
-            "is finalised and cannot be trained",
-            where=model.graph.name,
-            fix="train the file that finalize was given",
-        )
-    model = model.copy()
-    ensure_preprocessing(model, data)
-    return model
-
-
-def training_batches(model: Model, data: DataSet, config: TrainConfig) -> TrainingBatches:
-    """The batches that ``config`` asks for, as ``model`` takes them; its preprocessing is known.
-
-    Raises:
-        DataError: there are fewer images than a batch takes.
-    """
-    channels, height, width = model.image_shape
-    assert model.preprocessing is not None
-    return TrainingBatches(
-        data.train,
-        (height, width),
-        model.preprocessing,
-        channels,
-        config.batch_size,
-        config.seed,
-        config.augment,
-    )
-
-
-def _evaluates(done: int, steps: int, per_epoch: int, every: int) -> bool:
-    if done == steps:
-        return True
-    return every > 0 and done % (every * per_epoch) == 0
-
-
-def _on_test_images(data: DataSet, threads: int) -> Evaluate:
-    from onnxcomp.parity.accuracy import accuracy
-
-    return lambda model: accuracy(model, data.test, threads=threads)
-
-
-def _with_values(model: Model, values: Mapping[str, Array]) -> Model:
-    """``model`` itself, its constants replaced by copies of ``values`` of the same name."""
-    for name, constant in model.constants().items():
-        if name in values:
-            constant.values = values[name].copy()
-    return model
+@contextmanager
+def _explained(run: RunDir | NoRunDir, course: Course) -> Iterator[None]:
+    """Let what ends a run early say what is kept of it and how to go on."""
+    try:
+        yield
+    except Interrupted as stop:
+        text = f"interrupted; {run.path} is kept at step {run.kept} of {course.steps}"
+        raise Interrupted(stop.number, text) from stop
+    except DivergedError as error:
+        lower = f"lower --lr (it is {course.config.peak_lr:g})"
+        fix = f"{lower} or check the weights and the data"
+        if run.kept:
+            fix = f"{lower} in a new run that begins --from {run.path}, which is kept at step {run.kept}"
+        raise TrainingError(error.what, where=error.where, fix=fix) from error

@@ -3,124 +3,197 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from onnxcomp import files
 from onnxcomp.errors import CheckpointError, TrainingError
-from onnxcomp.training import checkpoint
-from onnxcomp.training.checkpoint import Checkpoint, Identity
+from onnxcomp.training import lock
+from onnxcomp.training.checkpoint import Checkpoint
+from onnxcomp.training.checkpoints import Checkpoints
+from onnxcomp.training.identity import Identity
+from onnxcomp.training.journal import Journal
+from onnxcomp.training.metrics.scalars import Sink
+from onnxcomp.training.metrics.tensorboard import TensorBoard
 
-# What a kill in the middle of an atomic write leaves behind.
-PART = re.compile(r"\.(config\.json|metrics\.jsonl|checkpoint\.safetensors)\..*\.part")
+Note = Callable[[str], None]
 
 
 class RunDir:
-    """``config.json``, ``metrics.jsonl`` (one JSON object a line) and ``checkpoint.safetensors``.
+    """``config.json``, ``metrics.jsonl`` (one JSON object a line) and ``checkpoints/``.
 
-    Nothing is created before :meth:`begin`.
+    Use it as a context: a folder that is resumed belongs to this process from then on, a new one from
+    :meth:`begin` on, before which nothing is created.
 
     Args:
         path: the folder; made by :meth:`begin` with its parents.
         resume: continue what is there.
+        keep: how many checkpoints stay.
+        tensorboard: write event files into ``tensorboard/`` too.
+
+    Attributes:
+        checkpoints: the last ones.
+        journal: the metrics.
+        kept: step that the run continues from if it ends now; 0 for its beginning.
 
     Raises:
         TrainingError: the folder holds something and ``resume`` is False, holds something that is
             not a run, or is no folder.
     """
 
-    def __init__(self, path: Path, *, resume: bool) -> None:
+    def __init__(self, path: Path, *, resume: bool, keep: int = 1, tensorboard: bool = False) -> None:
         self.path = path
-        where = str(path)
-        if path.exists() and not path.is_dir():
+        self.kept = 0
+        self.checkpoints = Checkpoints(path / "checkpoints", keep)
+        self.journal = Journal(path / "metrics.jsonl")
+        self._resume = resume
+        self._tensorboard = tensorboard
+        self._sinks: list[Sink] = [self.journal]
+        self._open = ExitStack()
+        self._held = False
+        self._check()
+
+    def __enter__(self) -> RunDir:
+        """Raises:
+        TrainingError: another process works in the folder.
+        """
+        if self.config.exists():
+            self._hold()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._held = False
+        self._open.close()
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.json"
+
+    def saved(self, identity: Identity, note: Note) -> Checkpoint | None:
+        """The newest good checkpoint, or None where the run starts from its beginning.
+
+        Args:
+            note: told in a line of each file that is damaged and can be done without.
+
+        Raises:
+            CheckpointError: what is there belongs to another run, or no checkpoint of it is good.
+        """
+        damaged = None
+        if self.config.exists():
+            try:
+                identity.check(self._identity(), str(self.config))
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+                damaged = error
+        found = self.checkpoints.newest(identity.check, note)
+        if damaged is not None:
+            if found is None:
+                raise _damaged(self.config) from damaged
+            note(f"{self.config}: is damaged; the checkpoint says what the run is")
+        if found is None:
+            return None
+        self.kept = found[0].step
+        return found[0]
+
+    def begin(self, identity: Identity, step: int, note: Note) -> None:
+        """Make the folder ready to continue after ``step`` steps (0 for a new run).
+
+        Raises:
+            OnnxcompError: it cannot be written, or another process was faster.
+        """
+        files.make_folder(self.path)
+        if not self._held:
+            self._hold()
+            self._check()
+        files.remove_parts(self.path)
+        self.checkpoints.clean(step)
+        with files.atomic_path(self.config) as temporary:
+            content = json.dumps({"model": identity.model, **identity.settings}, indent=2)
+            temporary.write_text(content + "\n", encoding="utf-8")
+        self.journal.cut(step, note)
+        if self._tensorboard:
+            events = TensorBoard(self.path / "tensorboard", purge_from=step + 1)
+            self._open.callback(events.close)
+            self._sinks.append(events)
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Keep one line of metrics; it has a ``step``.
+
+        Raises:
+            TrainingError: it cannot be written.
+        """
+        for sink in self._sinks:
+            sink.log(record)
+
+    def measured(self, step: int) -> bool:
+        """Whether the metrics say how the network did on the test images after ``step`` steps."""
+        return any(r["step"] == step and r.get("event") == "epoch" for r in self.journal.records())
+
+    def save(self, state: Checkpoint, identity: Identity) -> None:
+        """Write a checkpoint, which vouches for the metrics up to its step.
+
+        Raises:
+            OnnxcompError: it cannot be written; those that were there are kept.
+        """
+        self.journal.sync()
+        self.checkpoints.save(state, identity)
+        self.kept = state.step
+
+    def _check(self) -> None:
+        where = str(self.path)
+        if self.path.exists() and not self.path.is_dir():
             raise TrainingError("is not a folder", where=where, fix="choose another --run-dir")
-        names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
-        content = {name for name in names if not PART.fullmatch(name)}
-        if content and not resume:
+        names = {entry.name for entry in self.path.iterdir()} if self.path.is_dir() else set()
+        content = {name for name in names if not (files.is_part(name) or name == lock.NAME)}
+        if content and not self._resume:
             raise TrainingError("is not empty", where=where, fix="add --resume or choose another --run-dir")
         if content and self.config.name not in content:
             raise TrainingError(
                 "holds no training run to resume", where=where, fix="choose another --run-dir"
             )
 
-    @property
-    def config(self) -> Path:
-        return self.path / "config.json"
-
-    @property
-    def metrics(self) -> Path:
-        return self.path / "metrics.jsonl"
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.path / "checkpoint.safetensors"
-
-    def saved(self, identity: Identity) -> Checkpoint | None:
-        """The checkpoint to continue from, or None where the run starts from its beginning.
-
-        Raises:
-            CheckpointError: what is there is damaged or belongs to another run.
-        """
-        if self.config.exists():
-            identity.check(self._identity(), str(self.config))
-        return checkpoint.load(self.checkpoint, identity) if self.checkpoint.exists() else None
-
-    def begin(self, identity: Identity, step: int) -> None:
-        """Make the folder ready to continue after ``step`` steps (0 for a new run).
-
-        Raises:
-            OnnxcompError: it cannot be written.
-        """
-        files.make_folder(self.path)
-        for left in self.path.iterdir():
-            if PART.fullmatch(left.name):
-                left.unlink()
-        with files.atomic_path(self.config) as temporary:
-            content = json.dumps({"model": identity.model, **identity.settings}, indent=2)
-            temporary.write_text(content + "\n", encoding="utf-8")
-        kept = [json.dumps(record) for record in self.records() if record["step"] <= step]
-        with files.atomic_path(self.metrics) as temporary:
-            temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-
-    def log(self, record: Mapping[str, Any]) -> None:
-        """Append one line of metrics; it has a ``step``.
-
-        Raises:
-            TrainingError: it cannot be written.
-        """
-        try:
-            with self.metrics.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
-        except OSError as error:
-            raise TrainingError(
-                f"cannot be written ({error.strerror})",
-                where=str(self.metrics),
-                fix="make room and continue with --resume",
-            ) from error
-
-    def records(self) -> list[dict[str, Any]]:
-        """The metrics so far; a last line that a kill cut short is left out.
-
-        Raises:
-            CheckpointError: another line is not what :meth:`log` writes.
-        """
-        try:
-            text = self.metrics.read_text(encoding="utf-8") if self.metrics.exists() else ""
-            found = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
-            if not all(isinstance(record["step"], int) for record in found):
-                raise ValueError("step")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise _damaged(self.metrics) from error
-        return found
+    def _hold(self) -> None:
+        self._open.enter_context(lock.hold(self.path))
+        self._held = True
 
     def _identity(self) -> Identity:
-        try:
-            content = json.loads(self.config.read_text(encoding="utf-8"))
-            return Identity(content.pop("model"), content)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise _damaged(self.config) from error
+        content = json.loads(self.config.read_text(encoding="utf-8"))
+        return Identity(content.pop("model"), content)
+
+
+class NoRunDir:
+    """What the other ranks have for the run's folder, which is rank 0's."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.kept = 0
+
+    def __enter__(self) -> NoRunDir:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def saved(self, identity: Identity, note: Note) -> Checkpoint | None:
+        return None
+
+    def begin(self, identity: Identity, step: int, note: Note) -> None:
+        pass
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        pass
+
+    def measured(self, step: int) -> bool:
+        return False
+
+    def save(self, state: Checkpoint, identity: Identity) -> None:
+        self.kept = state.step
 
 
 def _damaged(path: Path) -> CheckpointError:

@@ -3,38 +3,54 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxcomp import recipe
 from onnxcomp.errors import TrainingError
-from onnxcomp.model import Model
+from onnxcomp.model import Model, Role
 from onnxcomp.passes.prune import Prune
+from onnxcomp.training import clip
+from onnxcomp.training.average import WeightAverage, averaged, settled
+from onnxcomp.training.blocks import Array
 from onnxcomp.training.checkpoint import Checkpoint
 from onnxcomp.training.compression import Compression
 from onnxcomp.training.config import TrainConfig
-from onnxcomp.training.engine import Engine, StepResult
-from onnxcomp.training.schedule import cosine
+from onnxcomp.training.engine import Engine
+from onnxcomp.training.global_step import Batch, GlobalStep, Outcome
+from onnxcomp.training.ranks import Alone, Ranks
+
+
+class DivergedError(TrainingError):
+    """A loss, a gradient or a weight is not a finite number."""
 
 
 class Trainer:
-    """Engine, optimiser and compression, moved together.
+    """Engine, optimiser, compression and averaged weights, moved together.
 
     Args:
         engine: made for ``model``.
         model: compression form.
         steps: of the whole run.
+        ranks: the processes that train together.
     """
 
-    def __init__(self, engine: Engine, model: Model, config: TrainConfig, steps: int) -> None:
-        self._engine = engine
-        self._config = config
-        self._steps = steps
+    def __init__(
+        self, engine: Engine, model: Model, config: TrainConfig, steps: int, ranks: Ranks | None = None
+    ) -> None:
+        self._engine, self._config, self._steps = engine, config, steps
+        self._ranks = ranks or Alone()
+        self._schedule = config.make_schedule()
         self.parameters = engine.parameters
         self._optimizer = config.make_optimizer({name: self.parameters[name] for name in engine.gradients})
         self._compression = Compression(model, self.parameters, _pruning(model), steps)
-        self.masks = self._compression.mask_names
+        statistics = [self.parameters[name] for name, role in model.roles.items() if role is Role.STATISTIC]
+        self._global_step = GlobalStep(engine, self._ranks, config.accumulate, statistics)
+        self._average = (
+            WeightAverage(averaged(model, self.parameters), config.ema) if config.ema is not None else None
+        )
 
     @property
     def sparsity(self) -> float:
@@ -43,49 +59,104 @@ class Trainer:
 
     def lr(self, step: int) -> float:
         """Learning rate of step ``step``."""
-        return cosine(step, self._steps, peak=self._config.peak_lr, warmup=self._config.warmup)
+        return self._schedule.lr(step, self._steps)
 
-    def step(self, step: int, images: NDArray[np.float32], labels: NDArray[np.int64]) -> StepResult:
-        """Step ``step``, counted from 0: masks, loss, gradients, update, masks again, scales.
+    def step(self, step: int, batches: Iterable[Batch]) -> Outcome:
+        """Step ``step``, counted from 0: masks, losses, gradients, update, masks again, scales, average.
+
+        Args:
+            batches: this rank's micro-batches of the step.
 
         Raises:
-            TrainingError: the loss is not a finite number; no gradient has moved the weights.
+            DivergedError: a loss or a gradient is not a finite number; nothing has moved the weights.
         """
         self._compression.before_step(step)
-        result = self._engine.step(images, labels)
-        if not math.isfinite(result.losses["loss"]):
-            raise self._diverged(f"the loss is {result.losses['loss']} at step {step + 1}")
-        self._optimizer.step(self._engine.gradients, self.lr(step))
+        outcome = self._global_step(batches)
+        size = self._clip(step, outcome, self._global_step.gradients)
+        momentum = self._schedule.momentum(step, self._steps)
+        self._optimizer.step(self._global_step.gradients, self.lr(step), momentum)
         self._compression.after_step()
-        return result
+        if self._average is not None:
+            self._average.update()
+        return replace(outcome, gradient_norm=size)
 
-    def state(self, done: int) -> Checkpoint:
+    def save(self, model: Model) -> None:
+        """Write what is to be evaluated and deployed, the averaged weights if there are, into ``model``."""
+        if self._average is None:
+            self._engine.save(model)
+        else:
+            write(model, settled(self._compression, self.parameters, self._average.values))
+
+    def state(self, done: int, window: Mapping[str, float]) -> Checkpoint:
         """The live state after ``done`` steps.
 
         Raises:
-            TrainingError: a parameter is not finite, so it is no state to continue from.
+            DivergedError: a parameter is not finite, so it is no state to continue from.
         """
         for name, values in self.parameters.items():
             if not np.isfinite(values).all():
-                raise self._diverged(f"{name} is no longer finite at step {done}")
-        return Checkpoint(done, self.parameters, self._optimizer.state_arrays())
+                raise self._diverged(f"{name} is no longer finite", done)
+        masks = self._compression.mask_names
+        return Checkpoint(
+            done,
+            {name: a.astype(np.bool_) if name in masks else a for name, a in self.parameters.items()},
+            self._optimizer.state_arrays(),
+            {} if self._average is None else self._average.state_arrays(),
+            dict(window),
+        )
 
-    def restore(self, saved: Checkpoint) -> None:
-        """Take over a state that :meth:`state` gave.
+    def restore(self, saved: Checkpoint | None) -> None:
+        """Take over a state that :meth:`state` gave, on rank 0 (None for the beginning), and share it.
 
         Raises:
             CheckpointError: it is of another network or optimiser.
         """
-        saved.restore(self.parameters)
-        self._optimizer.load(saved.optimizer)
+        if saved is not None:
+            saved.restore(self.parameters)
+            self._optimizer.load(saved.optimizer)
+            if self._average is not None:
+                self._average.load(saved.average)
+        average = {} if self._average is None else self._average.state_arrays()
+        for arrays in (self.parameters, self._optimizer.state_arrays(), average):
+            self._ranks.broadcast(arrays.values())
         self._compression.restore()
 
-    def _diverged(self, what: str) -> TrainingError:
-        return TrainingError(
-            what,
-            where="train",
-            fix=f"lower --lr (it is {self._config.peak_lr:g}) or check the weights",
-        )
+    def _clip(self, step: int, outcome: Outcome, gradients: Mapping[str, Array]) -> float:
+        """Check and clip; the norm of the gradients before."""
+        if not math.isfinite(outcome.losses["loss"]):
+            raise self._diverged(f"the loss is {outcome.losses['loss']}", step + 1, outcome)
+        size = clip.norm(gradients)
+        if not math.isfinite(size):
+            name = next(name for name, array in gradients.items() if not np.isfinite(array).all())
+            raise self._diverged(f"the gradient of {name} is not finite", step + 1, outcome)
+        if self._config.clip is not None and size > self._config.clip:
+            clip.clip_norm(gradients, self._config.clip)
+        return size
+
+    def _diverged(self, what: str, step: int, outcome: Outcome | None = None) -> DivergedError:
+        terms = {} if outcome is None else {n: v for n, v in outcome.losses.items() if n != "loss"}
+        facts = [f"learning rate {self.lr(step - 1):.3g}", *(f"{name} {v:.3g}" for name, v in terms.items())]
+        return DivergedError(f"{what} at step {step} ({', '.join(facts)})", where="train")
+
+
+def result_of(saved: Checkpoint, trainee: Model, config: TrainConfig) -> dict[str, Array]:
+    """The values that :meth:`Trainer.save` would write, from a checkpoint.
+
+    Args:
+        trainee: the compression form that was trained.
+    """
+    if config.ema is None:
+        return dict(saved.parameters)
+    prefix = "average/"
+    averages = {n.removeprefix(prefix): a for n, a in saved.average.items() if n.startswith(prefix)}
+    return settled(Compression(trainee, saved.parameters, None, 1), saved.parameters, averages)
+
+
+def write(model: Model, values: Mapping[str, Array]) -> None:
+    """Replace the constants of ``model`` by copies of ``values`` of the same name."""
+    for name, constant in model.constants().items():
+        if name in values:
+            constant.values = values[name].copy()
 
 
 def _pruning(model: Model) -> Prune | None:

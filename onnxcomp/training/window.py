@@ -5,19 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-import numpy as np
-
-from onnxcomp.training.optim import Array
+from onnxcomp.training.global_step import Outcome
 
 
 class Window:
-    """Means of the losses, the training accuracy and the speed. Starts its clock when made."""
+    """Means of the losses, the training accuracy and the speed. Starts its clock when made.
 
-    def __init__(self) -> None:
-        self._losses: dict[str, float] = {}
-        self._steps = 0
-        self._images = 0
-        self._right = 0
+    Args:
+        sums: what :attr:`sums` of another one were, to continue it; the speed is not continued.
+    """
+
+    def __init__(self, sums: Mapping[str, float] | None = None) -> None:
+        self.sums: dict[str, float] = dict(sums or {})
+        self._timed = 0
         self._seconds = 0.0
         self.restart_clock()
 
@@ -25,21 +25,24 @@ class Window:
         """What happened since the last step (an evaluation, a checkpoint) is not training time."""
         self._clock = time.perf_counter()
 
-    def add(self, losses: Mapping[str, float], logits: Array, labels: Array) -> None:
-        """Count one step: its loss terms, logits (N, classes) and labels (N,)."""
-        for name, value in losses.items():
-            self._losses[name] = self._losses.get(name, 0.0) + value
-        self._steps += 1
-        self._images += len(labels)
-        self._right += int((np.argmax(logits, axis=1) == labels).sum())
+    def add(self, outcome: Outcome) -> None:
+        """Count one step."""
+        found = {**outcome.losses, "gradient_norm": outcome.gradient_norm}
+        found.update({"right": outcome.right, "images": outcome.images, "steps": 1})
+        for name, value in found.items():
+            self.sums[name] = self.sums.get(name, 0) + value
+        self._timed += outcome.images
         self._seconds += time.perf_counter() - self._clock
         self.restart_clock()
 
     def means(self) -> dict[str, float]:
-        """Each loss term, ``accuracy`` (percent) and ``images_per_second``; at least one step was added."""
-        losses = {name: value / self._steps for name, value in self._losses.items()}
+        """Each loss term, ``gradient_norm``, ``accuracy`` (percent) and ``images_per_second``.
+
+        At least one step was added.
+        """
+        counts = {name: self.sums[name] for name in ("right", "images", "steps")}
         return {
-            **losses,
-            "accuracy": 100 * self._right / self._images,
-            "images_per_second": self._images / max(self._seconds, 1e-9),
+            **{name: value / counts["steps"] for name, value in self.sums.items() if name not in counts},
+            "accuracy": 100 * counts["right"] / counts["images"],
+            "images_per_second": self._timed / max(self._seconds, 1e-9),
         }

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from onnxcomp import model as models
-from onnxcomp.data import DataSet, ImageSet
+from onnxcomp.data import ImageSet
 from onnxcomp.errors import CheckpointError, DataError, TrainingError
 from onnxcomp.model import Form, Preprocessing
 from onnxcomp.training.config import TrainConfig
-from onnxcomp.training.loop import describe, train
+from onnxcomp.training.groups import Groups
+from onnxcomp.training.loop import train
 from tests import zoo
-from tests.training.fake import IMAGES, PRUNE, SIZE, colours, fake, linear
+from tests.training.fake import IMAGES, PRUNE, colours, fake, linear
 
 BATCH = 8
 PER_EPOCH = IMAGES // BATCH
@@ -33,6 +34,11 @@ def weights(model):
 
 def lines(run_dir):
     return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def without_speed(records):
+    """Everything else does not depend on interruptions, to the last bit."""
+    return [{key: value for key, value in r.items() if key != "images_per_second"} for r in records]
 
 
 def killed_at(step):
@@ -79,7 +85,8 @@ def test_metrics_say_what_happened(tmp_path):
     steps = [line for line in found if "event" not in line]
     epochs = [line for line in found if "event" in line]
     assert [line["step"] for line in steps] == list(range(4, STEPS + 1, 4))
-    expected = {"step", "epoch", "lr", "loss", "loss/task", "accuracy", "images_per_second", "sparsity"}
+    expected = {"step", "epoch", "lr", "loss", "loss/task", "gradient_norm", "accuracy", "sparsity"}
+    expected.add("images_per_second")
     assert all(set(line) == expected for line in steps)
     assert steps[0]["epoch"] == 0.5
     assert steps[-1]["sparsity"] == 0.5
@@ -111,12 +118,22 @@ def test_an_evaluation_sees_the_current_weights(tmp_path):
     assert np.array_equal(seen[2], trained.constants()["weight"].values)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+EVERYTHING = {
+    "schedule": "onecycle",
+    "ema": 0.9,
+    "clip": 0.5,
+    "label_smoothing": 0.1,
+    "accumulate": 2,
+    "augment": "crop,flip,randaugment,cutout{size=2}",
+    "workers": 2,
+    "groups": Groups(lr_scale=(("bias", 0.5),), no_decay=("weight",)),
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"optimizer": "adamw"}, {"optimizer": "adamw", **EVERYTHING}])
 @pytest.mark.parametrize("moments", [(3,), (7,), (13, 1), (5, 5, 5), (24,), (20, 4)])
-def test_interrupted_runs_end_with_the_same_weights(tmp_path, moments, optimizer):
-    config = TrainConfig(
-        3, batch_size=BATCH, optimizer=optimizer, lr=0.05, threads=1, checkpoint_every=5, log_every=4
-    )
+def test_interrupted_runs_end_with_the_same_weights(tmp_path, moments, options):
+    config = replace(CONFIG, batch_size=BATCH // options.get("accumulate", 1), **options)
 
     def run(name, **options):
         return train(
@@ -128,9 +145,7 @@ def test_interrupted_runs_end_with_the_same_weights(tmp_path, moments, optimizer
         with pytest.raises(Killed):
             run("cut", resume=index > 0, build=killed_at(moment))
     assert weights(run("cut", resume=True, build=fake())) == weights(whole)
-    assert [(line["step"], "event" in line) for line in lines(tmp_path / "cut")] == [
-        (line["step"], "event" in line) for line in lines(tmp_path / "whole")
-    ]
+    assert without_speed(lines(tmp_path / "cut")) == without_speed(lines(tmp_path / "whole"))
 
 
 def test_a_finished_run_gives_its_result_at_once(tmp_path):
@@ -179,26 +194,6 @@ def test_a_run_directory_in_use_is_refused_without_resume(tmp_path):
     train(linear(), colours(), CONFIG, tmp_path / "a", build=fake())
     with pytest.raises(TrainingError, match="is not empty; add --resume"):
         train(linear(), colours(), CONFIG, tmp_path / "a", build=fake())
-
-
-def test_a_damaged_checkpoint_is_refused(tmp_path):
-    train(linear(), colours(), CONFIG, tmp_path / "a", build=fake())
-    path = tmp_path / "a" / "checkpoint.safetensors"
-    path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(CheckpointError, match=r"checkpoint\.safetensors: is a damaged checkpoint"):
-        train(linear(), colours(), CONFIG, tmp_path / "a", resume=True, build=fake())
-
-
-def test_a_diverging_run_keeps_its_last_checkpoint(tmp_path):
-    def disturb(step, engine):
-        if step == 8:
-            engine.loss = float("nan")
-
-    with pytest.raises(TrainingError, match="the loss is nan at step 8; lower --lr"):
-        train(linear(), colours(), CONFIG, tmp_path / "a", build=fake(disturb))
-    progress = Noted()
-    train(linear(), colours(), CONFIG, tmp_path / "a", resume=True, progress=progress, build=fake())
-    assert progress.begun == [(5, STEPS)]
 
 
 def test_a_deployable_network_is_refused(tmp_path):
@@ -254,17 +249,3 @@ def test_the_real_engine_trains_the_statistics_of_batch_normalization(tmp_path):
     moved = {name for name in before if before[name].values.tobytes() != after[name].values.tobytes()}
     assert moved >= {name for name in before if "running" in name}
     assert moved >= {name for name in before if name.endswith(".weight")}
-
-
-def test_the_description_tells_data_sets_apart():
-    data = colours()
-    pixels, labels = data.train.load(np.arange(IMAGES), (SIZE, SIZE)), data.train.labels
-
-    def other(pixels, labels):
-        return DataSet("colours", ImageSet.from_arrays(pixels, labels, data.classes), data.test)
-
-    assert describe(data) == describe(colours()) == describe(other(pixels, labels))
-    assert (
-        len({describe(data), describe(other(pixels // 2, labels)), describe(other(pixels, labels[::-1]))})
-        == 3
-    )

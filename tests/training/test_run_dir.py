@@ -8,36 +8,48 @@ import numpy as np
 import pytest
 
 from onnxcomp.errors import CheckpointError, OnnxcompError, TrainingError
-from onnxcomp.training import checkpoint
-from onnxcomp.training.checkpoint import Checkpoint, Identity
-from onnxcomp.training.run_dir import RunDir
+from onnxcomp.training import lock
+from onnxcomp.training.checkpoint import Checkpoint
+from onnxcomp.training.identity import Identity
+from onnxcomp.training.run_dir import NoRunDir, RunDir
 
 IDENTITY = Identity("abc", {"lr": 0.1, "epochs": 2.0})
 
 
-def started(path):
-    run = RunDir(path, resume=False)
-    run.begin(IDENTITY, 0)
+def silent(text):
+    raise AssertionError(text)
+
+
+def state(step):
+    return Checkpoint(step, {"w": np.ones(2, np.float32)}, {})
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run that has begun and ended."""
+    with RunDir(tmp_path / "a", resume=False, keep=2) as run:
+        run.begin(IDENTITY, 0, silent)
     return run
 
 
-def save(run, step):
-    state = Checkpoint(step, {"w": np.ones(2, np.float32)}, {})
-    checkpoint.save(run.checkpoint, state, IDENTITY)
+def saved(run, identity=IDENTITY, notes=None):
+    with RunDir(run.path, resume=True) as again:
+        found = again.saved(identity, silent if notes is None else notes.append)
+        assert again.kept == (found.step if found else 0)
+        return found and found.step
 
 
 def test_nothing_is_created_before_begin(tmp_path):
-    run = RunDir(tmp_path / "runs" / "a", resume=False)
-    assert not run.path.exists()
-    run.begin(IDENTITY, 0)
-    assert json.loads(run.config.read_text()) == {"model": "abc", "lr": 0.1, "epochs": 2.0}
-    assert run.records() == []
+    with RunDir(tmp_path / "runs" / "a", resume=False) as run:
+        assert not run.path.exists()
+        run.begin(IDENTITY, 0, silent)
+        assert json.loads(run.config.read_text()) == {"model": "abc", "lr": 0.1, "epochs": 2.0}
+        assert run.journal.records() == []
 
 
-def test_a_run_is_not_written_over(tmp_path):
-    started(tmp_path / "a")
+def test_a_run_is_not_written_over(run):
     with pytest.raises(TrainingError, match="a: is not empty; add --resume or choose another --run-dir"):
-        RunDir(tmp_path / "a", resume=False)
+        RunDir(run.path, resume=False)
 
 
 def test_a_folder_of_something_else_is_neither_used_nor_resumed(tmp_path):
@@ -53,68 +65,130 @@ def test_a_file_is_no_folder(tmp_path):
     with pytest.raises(TrainingError, match="is not a folder"):
         RunDir(tmp_path / "a", resume=True)
     with pytest.raises(OnnxcompError, match="cannot be created"):
-        RunDir(tmp_path / "a" / "b", resume=False).begin(IDENTITY, 0)
+        RunDir(tmp_path / "a" / "b", resume=False).begin(IDENTITY, 0, silent)
 
 
-@pytest.mark.parametrize("empty", [True, False])
-def test_resume_with_nothing_there_has_no_checkpoint(tmp_path, empty):
-    if not empty:
-        started(tmp_path / "a")
-    assert RunDir(tmp_path / "a", resume=True).saved(IDENTITY) is None
+@pytest.mark.parametrize("there", [True, False])
+def test_resume_with_nothing_there_has_no_checkpoint(tmp_path, there):
+    if there:
+        (tmp_path / "a").mkdir()
+    with RunDir(tmp_path / "a", resume=True) as run:
+        assert run.saved(IDENTITY, silent) is None
+        assert run.kept == 0
+        run.begin(IDENTITY, 0, silent)
 
 
-def test_resume_finds_the_checkpoint(tmp_path):
-    save(started(tmp_path / "a"), 5)
-    saved = RunDir(tmp_path / "a", resume=True).saved(IDENTITY)
-    assert saved is not None
-    assert saved.step == 5
+def test_the_newest_checkpoint_is_found(run):
+    with run:
+        run.save(state(5), IDENTITY)
+        run.save(state(7), IDENTITY)
+        assert run.kept == 7
+    assert saved(run) == 7
 
 
 @pytest.mark.parametrize("with_checkpoint", [True, False])
-def test_another_run_is_refused_even_before_its_first_checkpoint(tmp_path, with_checkpoint):
-    run = started(tmp_path / "a")
+def test_another_run_is_refused_even_before_its_first_checkpoint(run, with_checkpoint):
     if with_checkpoint:
-        save(run, 5)
-    with pytest.raises(CheckpointError, match="belongs to another model"):
-        RunDir(run.path, resume=True).saved(Identity("other", IDENTITY.settings))
+        run.save(state(5), IDENTITY)
+    with pytest.raises(CheckpointError, match=r"config\.json: belongs to another model"):
+        saved(run, Identity("other", IDENTITY.settings))
     with pytest.raises(CheckpointError, match=r"belongs to a run with epochs 2\.0, not 3\.0"):
-        RunDir(run.path, resume=True).saved(Identity("abc", {**IDENTITY.settings, "epochs": 3.0}))
+        saved(run, Identity("abc", {**IDENTITY.settings, "epochs": 3.0}))
 
 
-def test_metrics_beyond_the_checkpoint_and_a_line_cut_short_are_dropped(tmp_path):
-    run = started(tmp_path / "a")
-    for step in (1, 2, 3):
-        run.log({"step": step, "loss": step / 3})
-    with run.metrics.open("a") as file:
-        file.write('{"step": 4, "lo')
-    run.begin(IDENTITY, 2)
-    assert run.records() == [{"step": 1, "loss": 1 / 3}, {"step": 2, "loss": 2 / 3}]
-    run.log({"step": 3})
-    assert [record["step"] for record in run.records()] == [1, 2, 3]
+def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(run):
+    with run:
+        for step in (5, 7):
+            for logged in (step - 1, step):
+                run.log({"step": logged})
+            run.save(state(step), IDENTITY)
+    path = run.checkpoints.path(7)
+    path.write_bytes(path.read_bytes()[:-9])
+    notes: list[str] = []
+    with RunDir(run.path, resume=True) as again:
+        found = again.saved(IDENTITY, notes.append)
+        assert found is not None
+        assert found.step == again.kept == 5
+        again.begin(IDENTITY, 5, silent)
+        assert again.checkpoints.steps() == [5]
+        assert [record["step"] for record in again.journal.records()] == [4, 5]
+    assert len(notes) == 1
+    assert "step-00000007.safetensors: is a damaged checkpoint" in notes[0]
 
 
-def test_metrics_that_cannot_be_written_are_an_error_of_one_line(tmp_path):
-    run = started(tmp_path / "a")
-    run.metrics.unlink()
-    run.metrics.mkdir()
-    with pytest.raises(TrainingError, match=r"metrics\.jsonl: cannot be written \(Is a directory\)"):
-        run.log({"step": 1})
+@pytest.mark.parametrize("content", ["[1]\n", "nonsense\n", '{"step": "x", "a": 1}\n', ""])
+def test_a_damaged_config_matters_only_without_a_checkpoint(run, content):
+    run.config.write_text(content)
+    with pytest.raises(CheckpointError, match=r"config\.json: is damaged; choose another --run-dir"):
+        saved(run)
+    run.save(state(5), IDENTITY)
+    notes: list[str] = []
+    assert saved(run, notes=notes) == 5
+    assert notes == [f"{run.config}: is damaged; the checkpoint says what the run is"]
+    with pytest.raises(CheckpointError, match="belongs to another model"):
+        saved(run, Identity("other", IDENTITY.settings))
+
+
+def test_begin_drops_metrics_beyond_the_checkpoint(run):
+    with run:
+        for step in (1, 2, 3):
+            run.log({"step": step, "loss": step / 3})
+    with RunDir(run.path, resume=True) as again:
+        again.begin(IDENTITY, 2, silent)
+        assert again.journal.records() == [{"step": 1, "loss": 1 / 3}, {"step": 2, "loss": 2 / 3}]
+
+
+def test_whether_a_step_was_measured(run):
+    with run:
+        run.log({"step": 1, "loss": 1.0})
+        run.log({"step": 2, "event": "epoch", "test_accuracy": 50.0})
+    assert [run.measured(step) for step in (0, 1, 2, 3)] == [False, False, True, False]
 
 
 def test_what_a_kill_leaves_behind_is_removed_and_does_not_count(tmp_path):
-    run = RunDir(tmp_path / "a", resume=False)
-    run.path.mkdir()
-    left = run.path / ".config.json.x1y2.part"
+    path = tmp_path / "a"
+    path.mkdir()
+    left = path / ".config.json.x1y2z3_4.part"
     left.write_text("{")
-    assert RunDir(run.path, resume=True).saved(IDENTITY) is None
-    run.begin(IDENTITY, 0)
+    (path / lock.NAME).write_text("")
+    with RunDir(path, resume=False) as run:
+        run.begin(IDENTITY, 0, silent)
     assert not left.exists()
 
 
-@pytest.mark.parametrize("name", ["config.json", "metrics.jsonl"])
-@pytest.mark.parametrize("content", ["[1]\n", "nonsense\n", '{"step": "x", "a": 1}\n'])
-def test_damaged_files_are_errors_of_one_line(tmp_path, name, content):
-    run = started(tmp_path / "a")
-    (run.path / name).write_text(content)
-    with pytest.raises(CheckpointError, match=f"{name}: is damaged"):
-        run.saved(IDENTITY) if name == "config.json" else run.records()
+def test_two_processes_do_not_share_a_run(run):
+    with RunDir(run.path, resume=True), pytest.raises(TrainingError, match="is in use by process"):
+        RunDir(run.path, resume=True).__enter__()
+    with RunDir(run.path, resume=True):
+        pass
+
+
+def test_of_two_that_begin_at_once_one_is_refused(tmp_path):
+    with RunDir(tmp_path / "a", resume=False) as first, RunDir(tmp_path / "a", resume=False) as second:
+        first.begin(IDENTITY, 0, silent)
+        with pytest.raises(TrainingError, match="is in use by process"):
+            second.begin(IDENTITY, 0, silent)
+    with RunDir(tmp_path / "b", resume=False) as second:
+        with RunDir(tmp_path / "b", resume=False) as first:
+            first.begin(IDENTITY, 0, silent)
+        with pytest.raises(TrainingError, match="is not empty"):
+            second.begin(IDENTITY, 0, silent)
+
+
+def test_tensorboard_goes_into_a_folder_of_its_own(tmp_path):
+    for resume in (False, True):
+        with RunDir(tmp_path / "a", resume=resume, tensorboard=True) as run:
+            run.begin(IDENTITY, 3 if resume else 0, silent)
+            run.log({"step": 4 if resume else 3, "loss": 1.0})
+    assert len(list((tmp_path / "a" / "tensorboard").iterdir())) == 2
+    assert [record["step"] for record in run.journal.records()] == [3, 4]
+
+
+def test_other_ranks_write_nothing(tmp_path):
+    with NoRunDir(tmp_path / "a") as run:
+        assert run.saved(IDENTITY, silent) is None
+        run.begin(IDENTITY, 0, silent)
+        run.log({"step": 1})
+        run.save(state(5), IDENTITY)
+        assert (run.kept, run.measured(5)) == (5, False)
+    assert not list(tmp_path.iterdir())

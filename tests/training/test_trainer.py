@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from onnxcomp.errors import TrainingError
+from onnxcomp import graphs
+from onnxcomp.passes.qat.scales import weight_scale
 from onnxcomp.training.config import TrainConfig
-from onnxcomp.training.trainer import Trainer
+from onnxcomp.training.trainer import DivergedError, Trainer, result_of
 from tests.training.fake import CLASSES, PRUNE, SIZE, FakeEngine, linear
 
 CONFIG = TrainConfig(1, batch_size=8, lr=0.1, threads=1)
@@ -28,28 +31,38 @@ def batch(step):
 def test_every_step_obeys_the_masks_of_the_recipe():
     ours = trainer()
     for step in range(STEPS):
-        ours.step(step, *batch(step))
+        ours.step(step, [batch(step)])
         closed = ours.parameters["weight.mask"] == 0
         assert (ours.parameters["weight"][closed] == 0).all()
     assert ours.sparsity == 0.5
-    assert ours.masks == {"weight.mask"}
+    assert ours.state(STEPS, {}).parameters["weight.mask"].dtype == np.bool_
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+EVERYTHING = {"schedule": "onecycle", "ema": 0.8, "clip": 0.5, "optimizer": "adamw"}
+
+
+@pytest.mark.parametrize("options", [{}, {"optimizer": "adamw"}, EVERYTHING], ids=str)
 @pytest.mark.parametrize("stop", range(1, STEPS))
-def test_a_restored_state_continues_bit_for_bit(stop, optimizer):
-    config = TrainConfig(1, batch_size=8, lr=0.1, optimizer=optimizer, threads=1)
+def test_a_restored_state_continues_bit_for_bit(stop, options):
+    config = replace(CONFIG, **options)
     whole, first, second = (trainer(config=config) for _ in range(3))
     for step in range(STEPS):
-        whole.step(step, *batch(step))
+        whole.step(step, [batch(step)])
     for step in range(stop):
-        first.step(step, *batch(step))
-    second.restore(first.state(stop))
+        first.step(step, [batch(step)])
+    second.restore(first.state(stop, {}))
     assert second.sparsity == first.sparsity
     for step in range(stop, STEPS):
-        second.step(step, *batch(step))
+        second.step(step, [batch(step)])
     for name, array in whole.parameters.items():
         assert array.tobytes() == second.parameters[name].tobytes(), name
+    assert weights_of(whole) == weights_of(second)
+
+
+def weights_of(ours):
+    model = linear(f"{PRUNE},qat")
+    ours.save(model)
+    return {name: constant.values.tobytes() for name, constant in model.constants().items()}
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -59,20 +72,75 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_change(value):
             engine.loss = value
 
     ours = trainer(disturb)
-    ours.step(0, *batch(0))
-    ours.step(1, *batch(1))
+    ours.step(0, [batch(0)])
+    ours.step(1, [batch(1)])
     before = ours.parameters["weight"].copy()
-    with pytest.raises(TrainingError, match=rf"the loss is {value} at step 3; lower --lr \(it is 0\.1\)"):
-        ours.step(2, *batch(2))
+    message = rf"the loss is {value} at step 3 \(learning rate [\d.]+, loss/task {value}\)"
+    with pytest.raises(DivergedError, match=message):
+        ours.step(2, [batch(2)])
     # The masks may have closed further before the step.
     assert np.array_equal(ours.parameters["weight"], before * ours.parameters["weight.mask"])
 
 
-def test_a_state_that_is_no_number_is_not_given_away():
+@pytest.mark.parametrize("clip", [None, 1.0])
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_a_gradient_that_is_no_number_stops_before_the_weights_change(value, clip):
     def disturb(step, engine):
-        engine.gradients["bias"][1] = np.inf
+        engine.gradients["bias"][1] = value
 
-    ours = trainer(disturb)
-    ours.step(0, *batch(0))
-    with pytest.raises(TrainingError, match="bias is no longer finite at step 1; lower --lr"):
-        ours.state(1)
+    ours = trainer(disturb, replace(CONFIG, clip=clip))
+    before = ours.parameters["weight"].copy()
+    with pytest.raises(DivergedError, match=r"the gradient of bias is not finite at step 1 \(learning rate"):
+        ours.step(0, [batch(0)])
+    assert np.array_equal(ours.parameters["weight"], before * ours.parameters["weight.mask"])
+
+
+def test_a_state_that_is_no_number_is_not_given_away():
+    ours = trainer()
+    ours.step(0, [batch(0)])
+    ours.parameters["bias"][1] = np.inf
+    with pytest.raises(DivergedError, match="bias is no longer finite at step 1"):
+        ours.state(1, {})
+
+
+def test_clipping_bounds_the_norm_and_says_what_it_was():
+    plain, clipped = trainer(), trainer(config=replace(CONFIG, clip=1e-3))
+    before = plain.step(0, [batch(0)]).gradient_norm
+    assert clipped.step(0, [batch(0)]).gradient_norm == before > 1e-3
+    moved = np.abs(clipped.parameters["bias"] - linear().constants()["bias"].values).max()
+    # With Nesterov momentum a step is at most lr * 1.9 * norm long.
+    assert 0 < moved <= 1.9 * 1e-3 * clipped.lr(0) * (1 + 1e-3)
+
+
+def test_the_average_is_what_is_saved_with_masks_and_scales_of_its_own():
+    ours = trainer(config=replace(CONFIG, ema=0.9))
+    seen = []
+    for step in range(STEPS):
+        ours.step(step, [batch(step)])
+        seen.append(ours.parameters["weight"].copy())
+    average = seen[0].astype(np.float64)
+    for weight in seen[1:]:
+        average = 0.9 * average + 0.1 * weight
+    model = linear(f"{PRUNE},qat")
+    ours.save(model)
+    saved = {name: constant.values for name, constant in model.constants().items()}
+    mask = saved["weight.mask"]
+    assert np.array_equal(mask, ours.parameters["weight.mask"])
+    assert (saved["weight"][mask == 0] == 0).all()
+    assert (seen[-1] != saved["weight"]).any()
+    np.testing.assert_allclose(saved["weight"], average * mask, rtol=1e-5, atol=1e-7)
+    (pair,) = (pair for pair in graphs.quantizers(model.graph) if pair.weight is not None)
+    expected = weight_scale(saved["weight"], pair.axis)
+    assert np.array_equal(saved[pair.scale.name], expected)
+    values = result_of(ours.state(STEPS, {}), linear(f"{PRUNE},qat"), replace(CONFIG, ema=0.9))
+    assert all(values[name].tobytes() == saved[name].tobytes() for name in values if name != "weight.mask")
+
+
+def test_accumulated_batches_count_as_one_step():
+    images, labels = batch(0)
+    one, two = trainer(), trainer(config=replace(CONFIG, accumulate=2))
+    for step in range(3):
+        one.step(step, [(images, labels)])
+        two.step(step, [(images[:4], labels[:4]), (images[4:], labels[4:])])
+    # float32 sums in another order.
+    np.testing.assert_allclose(one.parameters["weight"], two.parameters["weight"], rtol=1e-4, atol=1e-6)

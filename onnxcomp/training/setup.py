@@ -1,0 +1,65 @@
+"""From what the user gives to what the loop trains."""
+
+from __future__ import annotations
+
+from onnxcomp import losses, pipeline
+from onnxcomp.data import DataSet, TrainingBatches
+from onnxcomp.errors import TrainingError
+from onnxcomp.model import Form, Model, Role
+from onnxcomp.preprocess import ensure_preprocessing
+from onnxcomp.training.config import TrainConfig
+
+
+def prepared(model: Model, data: DataSet) -> Model:
+    """A copy that knows its preprocessing and its classes.
+
+    Raises:
+        TrainingError: it is finalised.
+        DataError: the classes of ``data`` are not the network's.
+    """
+    if model.form is Form.DEPLOYABLE:
+        raise TrainingError(
+            "is finalised and cannot be trained",
+            where=model.graph.name,
+            fix="train the file that finalize was given",
+        )
+    model = model.copy()
+    ensure_preprocessing(model, data)
+    return model
+
+
+def training_batches(model: Model, data: DataSet, config: TrainConfig, ranks: int = 1) -> TrainingBatches:
+    """The batches that ``config`` asks for, as ``model`` takes them; its preprocessing is known.
+
+    Raises:
+        DataError: there are fewer images than a step takes, or there is no such augmentation.
+    """
+    channels, height, width = model.image_shape
+    assert model.preprocessing is not None
+    return TrainingBatches(
+        data.train,
+        (height, width),
+        model.preprocessing,
+        channels,
+        config.batch_size,
+        config.seed,
+        config.augment,
+        parts=ranks * config.accumulate,
+    )
+
+
+def trainee_of(model: Model, config: TrainConfig) -> Model:
+    """The compression form that the engine is built for; ``model`` stays as it is.
+
+    It has the task loss, smoothed where ``config`` asks for it; frozen statistics are no longer among
+    what a step moves, so that the engine normalises with them.
+
+    Raises:
+        ModelError: the model is quantised already or gives probabilities.
+    """
+    trainee = pipeline.with_task_loss(model).copy()
+    if config.label_smoothing:
+        losses.smooth_labels(trainee, config.label_smoothing)
+    if config.batch_norm == "frozen":
+        trainee.roles = {name: role for name, role in trainee.roles.items() if role is not Role.STATISTIC}
+    return trainee
