@@ -15,7 +15,10 @@ PARAMETER_INPUTS = {
     "MatMul": (0, 1),
     "LayerNormalization": (1, 2),
     "InstanceNormalization": (1, 2),
+    "GroupNormalization": (1, 2),
     "PRelu": (1,),
+    "Einsum": (0, 1),
+    "Expand": (0,),
     "Add": (0, 1),
     "Mul": (0, 1),
 }

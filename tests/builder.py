@@ -19,7 +19,7 @@ class Builder:
         self.initializers: list[onnx.TensorProto] = []
 
     def constant(self, name: str, values: np.ndarray) -> str:
-        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        self.initializers.append(numpy_helper.from_array(np.asarray(values, order="C"), name))
         return name
 
     def he(self, *shape: int) -> np.ndarray:

@@ -10,12 +10,13 @@ import numpy as np
 from onnxcomp import pipeline, recipe
 from onnxcomp.calibration import ImageCalibration
 from onnxcomp.model import Model, Role, from_proto
-from onnxcomp.training.engine import Engine
+from onnxcomp.training.engine import Engine, build
 from tests import zoo
 from tests.builder import Builder, conv, head
 from tests.float64 import Float64
 
 BATCH, SIZE, CLASSES = 4, 8, 10
+TOLERANCE = 1e-4  # of gradients, relative, per tensor; measured: at most 2e-5
 
 
 def batch(seed: int = 0, size: int = SIZE, batch_size: int = BATCH) -> tuple[np.ndarray, np.ndarray]:
@@ -92,6 +93,16 @@ def _slope(
         if abs((ahead - loss) - (loss - behind)) / step <= slack + 2e-7:
             return direction, (ahead - behind) / (2 * step)
     raise AssertionError("no direction without a kink")
+
+
+def assert_gradients(model: Model) -> None:
+    """Every trainable of ``model`` has the gradient of the float64 reference, at a disturbed point."""
+    engine = build(model, batch_size=BATCH, threads=1)
+    disturb(engine, model)
+    errors = worst_gradient_error(engine, model)
+    assert set(errors) == {n for n, role in model.roles.items() if role is Role.TRAINABLE}
+    worst = max(errors, key=errors.__getitem__)
+    assert errors[worst] <= TOLERANCE, worst
 
 
 def residual(opset: int = 17) -> Any:

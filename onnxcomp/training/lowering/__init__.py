@@ -19,11 +19,11 @@ from onnxcomp.training.lowering import (
     padding,
     projected,
     relu_gradient,
-    simplify,
     small_conv,
     static_batch,
 )
 from onnxcomp.training.lowering.base import GradientLowering, Lowering
+from onnxcomp.training.lowering.operators import LATE, OPERATORS
 from onnxcomp.training.lowering.parameters import Training, separate
 
 __all__ = ["BEFORE", "BEHIND", "PROJECTED", "Training", "lower", "lower_gradient"]
@@ -31,13 +31,13 @@ __all__ = ["BEFORE", "BEHIND", "PROJECTED", "Training", "lower", "lower_gradient
 BEFORE: tuple[Lowering, ...] = (
     static_batch.LOWERING,
     padding.LOWERING,
-    simplify.OPERATORS,
-    simplify.LOSS,
+    *OPERATORS,
     fake_quant.LOWERING,
     batch_norm.LOWERING,
     channel_major.LOWERING,
     small_conv.LOWERING,
     average_pool.LOWERING,
+    *LATE,
 )
 """Of the training form, in the order in which they run."""
 

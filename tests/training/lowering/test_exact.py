@@ -13,7 +13,6 @@ from onnxcomp.training.lowering.average_pool import lower_average_pool
 from onnxcomp.training.lowering.channel_major import lower_channel_major
 from onnxcomp.training.lowering.fake_quant import lower_fake_quant
 from onnxcomp.training.lowering.parameters import Training
-from onnxcomp.training.lowering.simplify import lower_loss, lower_simple_ops
 from tests import zoo
 from tests.training import networks
 from tests.training.lowering import forward
@@ -30,7 +29,6 @@ def trainables(training: Training) -> set[str]:
 
 LOWERINGS: dict[str, tuple[Callable[[Training], int], float]] = {
     "fake quant": (lambda t: lower_fake_quant(t.graph, trainables(t)), EXACT),
-    "loss": (lambda t: lower_loss(t.graph), EXACT),
     "average pool": (lambda t: lower_average_pool(t.graph), ROUNDING),
     "channel major": (lambda t: lower_channel_major(t.graph), ROUNDING),
 }
@@ -47,16 +45,6 @@ def test_densenet(name: str) -> None:
     training = forward.skeleton(compression)
     assert lower(training) > 0
     forward.assert_same(forward.run(training), forward.run_model(compression), tolerance)
-
-
-@pytest.mark.parametrize("op", ["Sum", "Mean", "HardSigmoid", "HardSwish"])
-def test_simple_operators(op: str) -> None:
-    extra = ("+", "+") if op in ("Sum", "Mean") else ()
-    compression = networks.compression(networks.around(op, extra))
-    training = forward.skeleton(compression)
-    assert lower_simple_ops(training.graph) == 1
-    assert op not in {node.op for node in training.graph.nodes}
-    forward.assert_same(forward.run(training), forward.run_model(compression), 1e-6)
 
 
 @pytest.mark.parametrize("opset", [13, 17, 18, 21])

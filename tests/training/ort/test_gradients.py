@@ -8,22 +8,12 @@ import numpy as np
 import pytest
 
 from onnxcomp.errors import TrainingError
-from onnxcomp.model import LOSS, Model, Role
+from onnxcomp.model import LOSS, Role
 from onnxcomp.training.engine import build
 from onnxcomp.training.lowering import lower
 from onnxcomp.training.ort.gradients import differentiate
 from tests.training import networks
-
-TOLERANCE = 1e-4  # relative, per tensor; measured: at most 2e-5
-
-
-def assert_gradients(model: Model) -> None:
-    engine = build(model, batch_size=networks.BATCH, threads=1)
-    networks.disturb(engine, model)
-    errors = networks.worst_gradient_error(engine, model)
-    assert set(errors) == {n for n, role in model.roles.items() if role is Role.TRAINABLE}
-    worst = max(errors, key=errors.__getitem__)
-    assert errors[worst] <= TOLERANCE, worst
+from tests.training.networks import TOLERANCE, assert_gradients
 
 
 @pytest.mark.parametrize("passes", ["", "prune", "qat", "distill", "prune,qat,distill"])
