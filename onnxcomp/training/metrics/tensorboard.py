@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,16 @@ from onnxcomp import extras, files
 from onnxcomp.errors import TrainingError
 from onnxcomp.training.metrics.scalars import scalars
 
+_VERSION = "brain.Event:2"
+"""What an event file says first, so that a session's start purges."""
+
 
 class TensorBoard:
     """Writes one event file into ``path``; a resumed run adds a file to those of the first.
 
-    Written with tensorboardX's ``EventsWriter``, and not with its ``SummaryWriter``: that one leaves the
+    Written with tensorboardX's ``RecordWriter``, and not with its ``SummaryWriter``: that one leaves the
     events to a thread, so a kill would lose some that a checkpoint vouches for, and a full disk would go
-    unseen.
+    unseen. The events are those of a ``SummaryWriter`` with ``purge_step``.
 
     Args:
         path: the folder to give to ``tensorboard --logdir``; made with its parents.
@@ -34,19 +38,20 @@ class TensorBoard:
 
     def __init__(self, path: Path, purge_from: int = 0) -> None:
         with _torch_hidden():
-            writer = extras.optional("tensorboardX", "tensorboard").event_file_writer.EventsWriter
+            writer = extras.optional("tensorboardX", "tensorboard").RecordWriter
             self._proto: Any = importlib.import_module("tensorboardX.proto.event_pb2")
             self._summary: Any = importlib.import_module("tensorboardX.proto.summary_pb2").Summary
         files.make_folder(path)
         self._path = path
+        # TensorBoard reads files by name; the step orders those made in the same second.
+        name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{purge_from:010d}"
         with self._writing():
-            # The step orders files made in the same second; TensorBoard reads them by name.
-            self._writer: Any = writer(str(path / "events"), f".{purge_from:010d}")
-            session = self._proto.SessionLog(status=self._proto.SessionLog.START)
-            self._write(purge_from, session_log=session)
+            self._writer: Any = writer(str(path / name))
+            self._write(purge_from, file_version=_VERSION)
+            self._write(purge_from, session_log=self._proto.SessionLog(status=self._proto.SessionLog.START))
 
     def log(self, record: Mapping[str, Any]) -> None:
-        """Write the numbers of a record; they are on the disk when this returns.
+        """Write the numbers of a record; they are in the file when this returns.
 
         Raises:
             TrainingError: they cannot be written.
@@ -63,7 +68,8 @@ class TensorBoard:
             self._writer.close()
 
     def _write(self, step: int, **content: Any) -> None:
-        self._writer.write_event(self._proto.Event(wall_time=time.time(), step=step, **content))
+        event = self._proto.Event(wall_time=time.time(), step=step, **content)
+        self._writer.write(event.SerializeToString())
         self._writer.flush()
 
     @contextmanager
@@ -71,6 +77,8 @@ class TensorBoard:
         try:
             yield
         except OSError as error:
+            with suppress(OSError, AttributeError):  # says the same once more, or was never opened
+                self._writer.close()
             raise TrainingError(
                 f"cannot be written ({error.strerror})",
                 where=str(self._path),

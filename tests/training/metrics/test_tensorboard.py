@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import struct
 import sys
@@ -77,24 +78,34 @@ def test_a_resumed_run_shows_no_step_twice(tmp_path: Path) -> None:
     assert shown(tmp_path) == {"loss/total": [(10, 10.0), (20, 20.0), (30, -30.0)]}
 
 
-def test_a_record_is_on_the_disk_when_log_returns(tmp_path: Path) -> None:
+def test_a_record_is_in_the_file_when_log_returns(tmp_path: Path) -> None:
     board = TensorBoard(tmp_path)
     board.log({"step": 1, "loss": 0.5})
     assert shown(tmp_path) == {"loss/total": [(1, 0.5)]}
     board.close()
 
 
+class SmallDisk(io.FileIO):
+    """A file on a disk with 400 bytes."""
+
+    def write(self, data: Any) -> int:
+        if self.tell() + len(data) > 400:
+            raise OSError(28, "No space left on device")
+        return super().write(data)
+
+
 def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def small(path: str) -> io.BufferedWriter:
+        return io.BufferedWriter(SmallDisk(path, "wb"))
+
+    monkeypatch.setattr("tensorboardX.record_writer.open_file", small)
     board = TensorBoard(tmp_path)
-
-    def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("os.fsync", full)
-        with pytest.raises(TrainingError, match=r"cannot be written \(No space left on device\); make room"):
-            board.log({"step": 1, "loss": 0.5})
+    board.log({"step": 1, "loss": 0.5})
+    many = {f"loss/{term}": 0.5 for term in range(20)}
+    with pytest.raises(TrainingError, match=r"cannot be written \(No space left on device\); make room"):
+        board.log({"step": 2, **many})
     board.close()
+    assert shown(tmp_path) == {"loss/total": [(1, 0.5)]}
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
