@@ -6,8 +6,10 @@ import onnx_graphsurgeon as gs
 import pytest
 
 from onnxcomp import graphs, losses, pipeline, recipe
+from onnxcomp.errors import TrainingError
 from onnxcomp.model import Form, Model, from_proto, to_proto
 from tests import run, zoo
+from tests.training.networks import assert_gradients, zoo_compression
 
 EXTRA = "loss/extra"
 
@@ -135,3 +137,95 @@ def test_remove_losses_leaves_the_network_as_it_was() -> None:
     assert names == {tensor.name for tensor in before.graph.initializer}
     assert not compressed.losses
     np.testing.assert_array_equal(run.logits(compressed, images), logits)
+
+
+def smoothed(logits: np.ndarray, labels: np.ndarray, epsilon: float) -> float:
+    """Against targets of 1 - epsilon + epsilon / C at the label and epsilon / C elsewhere."""
+    exact = logits.astype(np.float64)
+    log = exact - np.log(np.exp(exact).sum(1, keepdims=True))
+    targets = np.full(log.shape, epsilon / log.shape[1])
+    targets[np.arange(len(labels)), labels] += 1 - epsilon
+    return float(-(targets * log).sum(1).mean())
+
+
+@pytest.mark.parametrize("epsilon", [0.1, 1.0])
+@pytest.mark.parametrize("opset", range(13, 22))
+def test_smoothed_labels_follow_the_formula(opset: int, epsilon: float) -> None:
+    model = from_proto(zoo.mlp(opset=opset))
+    losses.add_total(model)
+    losses.smooth_labels(model, epsilon)
+    proto = to_proto(model)
+    onnx.checker.check_model(proto, full_check=True)
+    assert [output.name for output in proto.graph.output] == ["output", "loss", "loss/task"]
+    assert all(not output.type.tensor_type.shape.dim for output in proto.graph.output[1:])
+    found = run.outputs(model, run.images(model, 5))
+    expected = smoothed(found["output"], np.arange(5), epsilon)
+    # float32 against float64, of a loss around 2
+    np.testing.assert_allclose(found["loss/task"], expected, rtol=1e-5)
+    assert found["loss"] == found["loss/task"]
+    assert expected != pytest.approx(cross_entropy(found["output"], np.arange(5)), rel=1e-2)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.1, 0.5, 1.0])
+def test_smoothed_labels_agree_with_torch(epsilon: float) -> None:
+    torch = pytest.importorskip("torch")
+    model = zoo_compression("resnet")
+    losses.smooth_labels(model, epsilon)
+    found = run.outputs(model, run.images(model, 5))
+    loss = torch.nn.CrossEntropyLoss(label_smoothing=epsilon)
+    expected = float(loss(torch.from_numpy(found["output"]), torch.arange(5)))
+    np.testing.assert_allclose(found["loss/task"], expected, rtol=1e-6)
+
+
+def test_smoothing_keeps_the_other_terms_and_their_weights() -> None:
+    model = with_extra_term()
+    losses.add_total(model)
+    losses.smooth_labels(model, 0.2)
+    assert list(model.losses.items()) == [(losses.TASK, 0.5), (EXTRA, 0.25)]
+    found = run.outputs(model, run.images(model, 5))
+    task, extra = smoothed(found["output"], np.arange(5), 0.2), np.mean(found["output"].astype(float) ** 2)
+    np.testing.assert_allclose(found[losses.TASK], task, rtol=1e-5)
+    np.testing.assert_allclose(found["loss"], 0.5 * task + 0.25 * extra, rtol=1e-5)
+
+
+def test_smoothing_again_replaces_and_0_takes_it_away() -> None:
+    model = zoo_compression("mlp")
+    before = to_proto(model)
+    images = run.images(model, 5)
+    for epsilon in (0.3, 0.1):
+        losses.smooth_labels(model, epsilon)
+        losses.add_total(model)  # as another pass would
+    found = run.outputs(model, images)
+    np.testing.assert_allclose(found["loss"], smoothed(found["output"], np.arange(5), 0.1), rtol=1e-5)
+    losses.smooth_labels(model, 0)
+    losses.add_total(model)
+    after = to_proto(model)
+    assert {(n.op_type, n.name) for n in after.graph.node} == {(n.op_type, n.name) for n in before.graph.node}
+    assert list(after.graph.output) == list(before.graph.output)
+    losses.smooth_labels(model, 0.1)
+    losses.remove_losses(model)
+    assert all(graphs.is_student(node) for node in model.graph.nodes)
+
+
+@pytest.mark.parametrize("network", ["densenet", "resnet", "mobilenet", "mlp"])
+def test_smoothed_labels_train(network: str) -> None:
+    model = zoo_compression(network, opset=18 if network == "mlp" else 17)
+    losses.smooth_labels(model, 0.1)
+    assert_gradients(model)
+
+
+def test_smoothed_labels_train_beside_a_teacher() -> None:
+    model = zoo_compression("mlp", "distill{alpha=0.4}")
+    losses.smooth_labels(model, 0.2)
+    assert_gradients(model)
+
+
+@pytest.mark.parametrize("epsilon", [-0.1, 1.1, float("nan")])
+def test_smoothing_out_of_range(epsilon: float) -> None:
+    with pytest.raises(TrainingError, match=r"--label-smoothing: .* is out of range; give 0 to 1"):
+        losses.smooth_labels(zoo_compression("mlp"), epsilon)
+
+
+def test_smoothing_needs_a_task_loss() -> None:
+    with pytest.raises(TrainingError, match="--label-smoothing: the model has no task loss"):
+        losses.smooth_labels(from_proto(zoo.mlp()), 0.1)

@@ -40,15 +40,17 @@ def _square(run: Array) -> float:
     return float(np.dot(exact, exact))
 
 
-def clip_norm(gradients: Mapping[str, Array], limit: float) -> float:
+def clip_norm(gradients: Mapping[str, Array], limit: float, *, size: float | None = None) -> float:
     """Scale ``gradients`` in place so that their norm is at most ``limit``.
 
     As ``torch.nn.utils.clip_grad_norm_(..., error_if_nonfinite=True)``: the factor is
     ``limit / (norm + 1e-6)`` where that is below 1. Pascanu et al. 2013, arXiv 1211.5063, algorithm 1.
 
     Args:
-        gradients: writable float32 arrays by name.
+        gradients: writable float32 arrays by name; of those that an optimiser moves, as frozen ones have
+            none in PyTorch.
         limit: above 0.
+        size: their :func:`norm`, where it is known already.
 
     Returns:
         The norm before.
@@ -57,7 +59,7 @@ def clip_norm(gradients: Mapping[str, Array], limit: float) -> float:
         TrainingError: ``limit`` is out of range, or the norm is not a finite number.
     """
     check_limit(limit)
-    before = norm(gradients)
+    before = norm(gradients) if size is None else size
     if not math.isfinite(before):
         raise TrainingError(
             f"the norm of the gradients is {before}", where="train", fix="lower --lr or check the weights"

@@ -290,8 +290,3 @@ def _part(step: int, total: int, rising: int) -> float:
 
 def _cosine(start: float, end: float, part: float) -> float:
     return end + (start - end) / 2.0 * (1 + math.cos(math.pi * part))
-
-
-def cosine(step: int, total: int, *, peak: float, warmup: float) -> float:
-    """Learning rate of step ``step`` of :class:`Cosine`."""
-    return Cosine(peak=peak, warmup=warmup).lr(step, total)
