@@ -10,6 +10,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from onnxcomp.errors import ModelError
+from onnxcomp.skeleton import Arrays, split
 
 MIN_OPSET, MAX_OPSET = 13, 21
 _EXPORT_AGAIN = "export the model again"
@@ -147,22 +148,23 @@ def _check_domains(graph: onnx.GraphProto, where: str) -> None:
         _check_domains(subgraph, where)
 
 
-def infer_shapes(proto: onnx.ModelProto, where: str) -> onnx.ModelProto:
-    """A copy of ``proto`` that has been checked and knows the shape of each tensor.
+def infer_shapes(proto: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, Arrays]:
+    """A checked copy of ``proto`` that knows the shape of each tensor, and its large arrays apart.
 
     Raises:
         ModelError: it breaks the ONNX specification.
     """
     try:
-        onnx.checker.check_model(proto)
+        light, arrays = split(proto)
+        onnx.checker.check_model(light)
         inferred: onnx.ModelProto = onnx.shape_inference.infer_shapes(
-            proto, check_type=True, strict_mode=True
+            light, check_type=True, strict_mode=True
         )
     except Exception as error:  # onnx raises ValidationError, InferenceError, TypeError, RuntimeError
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = lines[0] if lines else type(error).__name__
         raise ModelError(f"not a valid network: {reason}", where=where, fix="export it again") from error
-    return inferred
+    return inferred, arrays
 
 
 def check_image(inputs: Sequence[gs.Tensor], where: str) -> None:

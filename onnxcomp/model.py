@@ -18,6 +18,7 @@ import onnx_graphsurgeon as gs
 
 from onnxcomp import files, graphs, intake, metadata
 from onnxcomp.errors import ModelError
+from onnxcomp.skeleton import fill
 from onnxcomp.tidy import tidy
 
 IR_VERSION = 8  # the newest that TensorRT 8.5 was built with; ONNX Runtime 1.19 refuses 11
@@ -143,8 +144,11 @@ def from_proto(proto: onnx.ModelProto, *, where: str = "model") -> Model:
         ModelError: as for :func:`load`.
     """
     intake.check_opset(proto, where)
-    model = Model(gs.import_onnx(intake.infer_shapes(proto, where)), **_read_metadata(proto, where))
+    skeleton, arrays = intake.infer_shapes(proto, where)
+    model = Model(gs.import_onnx(skeleton), **_read_metadata(proto, where))
+    fill(model.graph, arrays)
     tidy(model.graph, where)
+    _let_go(model.graph)
     if model.form is Form.INFERENCE:
         _check_own_names(model.graph, where)
         _release_names(model.graph)
@@ -152,6 +156,14 @@ def from_proto(proto: onnx.ModelProto, *, where: str = "model") -> Model:
     intake.check_logits([t for t in model.graph.outputs if t.name not in {LOSS, *model.losses}], where)
     _check_metadata(model, where)
     return model
+
+
+def _let_go(graph: gs.Graph) -> None:
+    """Keep no part of the ModelProto: the smallest one keeps all of it, weights too, in memory."""
+    graph.import_domains = [onnx.helper.make_opsetid(d.domain, d.version) for d in graph.import_domains or ()]
+    for tensor in graph.tensors().values():
+        if isinstance(tensor, gs.Constant):
+            _ = tensor.values  # read now: until then it points into the ModelProto
 
 
 def _check_own_names(graph: gs.Graph, where: str) -> None:

@@ -29,7 +29,7 @@ class Training:
         graph: every parameter and every array of the teacher is an input.
         parameters: trainables, masks, scales and statistics by name: writable, aligned copies.
         roles: role of each parameter.
-        teacher: the teacher's arrays by name, constants again in the session.
+        teacher: the teacher's arrays by name: aligned copies that nobody changes.
         image: name of the image input; its shape in ``graph`` is static.
         logits: name of the logits output.
         losses: names of the scalar outputs, the total first.
@@ -90,11 +90,12 @@ def separate(model: Model) -> Training:
         if role is Role.TEACHER:
             if values.size < 2:
                 continue
-            training.teacher[name] = np.ascontiguousarray(values)
+            arrays = training.teacher
         else:
-            array = training.parameters[name] = aligned(values.shape)
-            array[...] = values
+            arrays = training.parameters
             training.roles[name] = role
+        arrays[name] = aligned(values.shape)
+        arrays[name][...] = values
         variable = tensor.to_variable(np.float32, list(values.shape))
         variable.type = "tensor_type"  # which to_variable forgets
         graph.inputs.append(variable)

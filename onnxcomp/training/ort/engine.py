@@ -49,6 +49,8 @@ class OrtEngine:
         self._session = _session(proto, threads)
         inputs: dict[str, NDArray[Any]] = {training.image: self._images, LABELS: self._labels}
         inputs.update(self.parameters)
+        inputs.update(training.teacher)
+        self._inputs = inputs  # bound by address, so they must live as long as the session
         outputs = {training.logits: self._logits, **self._losses}
         outputs.update((name + GRADIENT_SUFFIX, self.gradients[name]) for name in trained)
         self._binding = self._bind(inputs, outputs)

@@ -61,7 +61,7 @@ def _forward(training: Training) -> onnx.ModelProto:
 
 
 def _complete(proto: onnx.ModelProto, training: Training, trained: list[str]) -> onnx.ModelProto:
-    """Put outputs in order, drop unread inputs, and bring the teacher's arrays back as constants."""
+    """Put outputs in order and drop unread inputs."""
     graph = proto.graph
     shapes = {training.logits: training.graph.tensors()[training.logits].shape}
     shapes.update(dict.fromkeys(training.losses, ()))
@@ -71,10 +71,7 @@ def _complete(proto: onnx.ModelProto, training: Training, trained: list[str]) ->
     del graph.output[:]
     graph.output.extend(outputs)
     read = {name for node in graph.node for name in node.input} | {training.image, LABELS}
-    inputs = [i for i in graph.input if i.name in read and i.name not in training.teacher]
+    inputs = [entry for entry in graph.input if entry.name in read]
     del graph.input[:]
     graph.input.extend(inputs)
-    for name, values in training.teacher.items():
-        if name in read:
-            graph.initializer.append(onnx.numpy_helper.from_array(values, name))
     return proto

@@ -98,7 +98,7 @@ def test_nothing_backward_for_the_teacher() -> None:
     assert set(trained) == {n for n, role in model.roles.items() if role is Role.TRAINABLE}
     backward = [n.name for n in proto.graph.node if n.name.startswith("teacher/") and "Grad" in n.name]
     assert not backward
-    assert {i.name for i in proto.graph.initializer} >= {"teacher/features.conv0.weight"}
+    assert {i.name for i in proto.graph.input} >= {"teacher/features.conv0.weight"}
 
 
 CONVOLUTIONS: dict[str, dict[str, Any]] = {
