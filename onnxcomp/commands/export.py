@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 @click.option(
     "--stem",
     type=click.Choice(STEMS),
-    help="First layers: 7x7 of stride 2 and a pooling, or 3x3 of stride 1.  [default: the network's own]",
+    help="First layers: 7x7 of stride 2 and a pooling, or 3x3 of stride 1; of VGG the last: three or one."
+    "  [default: the network's own]",
 )
 @click.option(
     "--weights",
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
     "  [default: as the stem]",
 )
 @click.option("--classes", metavar="NAME|A,B,...", help="Class names in the order of the logits, or cifar10.")
+@click.option(
+    "--fold-bn", "fold", is_flag=True, help="Fold each BatchNormalization into the convolution before it."
+)
 @options.as_json
 def command(name: str, output: Path, as_json: bool, **settings: Any) -> None:
     """Write the network NAME as ONNX, with random weights or those of a file."""
@@ -69,6 +73,8 @@ def _rows(summary: Summary) -> list[tuple[str, str]]:
         ("deviation", ", ".join(f"{value:g}" for value in preprocessing.std)),
         ("file size", byte_text(summary.bytes)),
     ]
+    if summary.folded:
+        rows.insert(4, ("folded", f"{summary.folded} BatchNormalization"))
     if summary.classes:
         rows.insert(3, ("class names", ", ".join(summary.classes)))
     return rows

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from onnxcomp.errors import ModelError
@@ -50,12 +51,32 @@ def _densenet_bc_40_12() -> Architecture:
     return DenseNet(growth=12, blocks=(6, 6, 6), features=24, stem="cifar")
 
 
+def _resnet(blocks: tuple[int, int, int, int], *, bottleneck: bool = False) -> Architecture:
+    from onnxcomp.models.resnet import ResNet
+
+    return ResNet(blocks, bottleneck)
+
+
+def _vgg(convolutions: tuple[int, int, int, int, int], *, batch_norm: bool) -> Architecture:
+    from onnxcomp.models.vgg import VGG
+
+    return VGG(convolutions, batch_norm)
+
+
 NAMES: Mapping[str, Callable[[], Architecture]] = {
     "densenet121": _densenet121,
     "densenet169": _densenet169,
     "densenet201": _densenet201,
     "densenet161": _densenet161,
     "densenet-bc-40-12": _densenet_bc_40_12,
+    "resnet18": partial(_resnet, (2, 2, 2, 2)),
+    "resnet34": partial(_resnet, (3, 4, 6, 3)),
+    "resnet50": partial(_resnet, (3, 4, 6, 3), bottleneck=True),
+    "vgg11": partial(_vgg, (1, 1, 2, 2, 2), batch_norm=False),
+    "vgg11_bn": partial(_vgg, (1, 1, 2, 2, 2), batch_norm=True),
+    "vgg13_bn": partial(_vgg, (2, 2, 2, 2, 2), batch_norm=True),
+    "vgg16_bn": partial(_vgg, (2, 2, 3, 3, 3), batch_norm=True),
+    "vgg19_bn": partial(_vgg, (2, 2, 4, 4, 4), batch_norm=True),
 }
 
 

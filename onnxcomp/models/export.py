@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnxcomp import files, models
+from onnxcomp.deploy.fold_bn import fold_bn
 from onnxcomp.errors import ModelError
 from onnxcomp.model import Preprocessing, save
 from onnxcomp.models.weights import load_weights
@@ -24,6 +25,7 @@ class Summary:
         num_classes: number of logits.
         input_size: height and width of the image, in pixels.
         parameters: trained numbers; running statistics are not counted.
+        folded: BatchNormalizations that are folded into the convolution before them.
         bytes: size of the file.
         weights: the file that the weights come from, or None for random ones.
         seed: of the random weights, or None.
@@ -37,6 +39,7 @@ class Summary:
     num_classes: int
     input_size: int
     parameters: int
+    folded: int
     bytes: int
     weights: str | None
     seed: int | None
@@ -55,6 +58,7 @@ def export(
     seed: int = 0,
     preprocess: str | None = None,
     classes: str | None = None,
+    fold: bool = False,
 ) -> Summary:
     """Build a network and write it to ``output``.
 
@@ -65,6 +69,8 @@ def export(
         preprocess: as for :func:`onnxcomp.preprocess.parse_preprocessing`; None for the one of the
             data set that the stem was made for.
         classes: as for :func:`onnxcomp.preprocess.parse_classes`; None for no names.
+        fold: fold each BatchNormalization that directly follows a convolution into it, as exporters of
+            networks in inference form do. The answers stay; the network trains without it.
 
     Raises:
         ModelError: an argument out of range, or weights of another network.
@@ -85,6 +91,7 @@ def export(
     check_channels(preprocessing, model)
     if weights is not None:
         load_weights(model, weights)
+    folded = fold_bn(model.graph).folded if fold else ()
     model.preprocessing = preprocessing
     model.classes = class_names
     save(model, output)
@@ -95,6 +102,7 @@ def export(
         num_classes=num_classes,
         input_size=model.image_shape[1],
         parameters=count_parameters(model).total,
+        folded=len(folded),
         bytes=output.stat().st_size,
         weights=None if weights is None else str(weights),
         seed=seed if weights is None else None,

@@ -28,6 +28,9 @@ _WRAPPER = "module."
 _OLD_DENSENET = re.compile(r"(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..+)")
 _COUNTER = "num_batches_tracked"  # of BatchNormalization; nothing that a network computes with
 _FIX = "download or save it again"
+# The layers that give the logits: of DenseNet and VGG's cifar form, of VGG and of ResNet.
+LAST_LAYERS = ("classifier", "classifier.6", "fc")
+STEM_WEIGHTS = (["features.conv0.weight"], ["conv1.weight"])
 
 
 def load_weights(model: Model, path: Path | str) -> None:
@@ -160,8 +163,9 @@ def _first_of(names: list[str]) -> str:
 
 
 def _shape_fix(other: Iterable[str], values: Mapping[str, Array]) -> str:
-    if all(name.startswith("classifier.") for name in other):
-        return f"use --num-classes {values['classifier.bias'].shape[0]}"
-    if list(other) == ["features.conv0.weight"]:
+    for last in LAST_LAYERS:
+        if set(other) <= {f"{last}.weight", f"{last}.bias"}:
+            return f"use --num-classes {values[f'{last}.bias'].shape[0]}"
+    if list(other) in STEM_WEIGHTS:
         return "use the other --stem"
     return "check that it is of this network"

@@ -33,19 +33,33 @@ class Writer:
         self._nodes: list[onnx.NodeProto] = []
         self._parameters: list[onnx.TensorProto] = []
 
-    def conv(self, name: str, x: str, shape: tuple[int, int, int], *, stride: int = 1, pad: int = 0) -> str:
-        """Convolution without bias; ``shape`` is (output channels, input channels, kernel side).
+    def conv(
+        self,
+        name: str,
+        x: str,
+        shape: tuple[int, int, int],
+        *,
+        stride: int = 1,
+        pad: int = 0,
+        bias: bool = False,
+        fan_out: bool = False,
+    ) -> str:
+        """Convolution; ``shape`` is (output channels, input channels, kernel side).
 
-        Weights are normal with deviation sqrt(2 / fan in): He et al. 2015, arXiv 1502.01852, eq. 10.
+        Weights are normal with deviation sqrt(2 / fan in), or fan out: He et al. 2015, arXiv
+        1502.01852, eq. 10 and 14. A bias starts at 0.
         """
         outputs, inputs, kernel = shape
-        deviation = math.sqrt(2 / (inputs * kernel * kernel))
+        deviation = math.sqrt(2 / ((outputs if fan_out else inputs) * kernel * kernel))
         weight = self._random.standard_normal((outputs, inputs, kernel, kernel), np.float32)
         weight *= np.float32(deviation)
+        parameters = [self._parameter(f"{name}.weight", weight)]
+        if bias:
+            parameters.append(self._parameter(f"{name}.bias", np.zeros(outputs, np.float32)))
         return self.node(
             "Conv",
             name,
-            [x, self._parameter(f"{name}.weight", weight)],
+            [x, *parameters],
             dilations=[1, 1],
             group=1,
             kernel_shape=[kernel, kernel],
@@ -72,11 +86,20 @@ class Writer:
         x = self.node("Flatten", "flatten", [self.node("GlobalAveragePool", "avgpool", [x])], axis=1)
         bound = 1 / math.sqrt(inputs)
         weight = self._random.uniform(-bound, bound, (classes, inputs)).astype(np.float32)
-        parameters = [
-            self._parameter(f"{name}.weight", weight),
-            self._parameter(f"{name}.bias", np.zeros(classes, np.float32)),
-        ]
-        return self.node("Gemm", name, [x, *parameters], output=output, alpha=1.0, beta=1.0, transB=1)
+        return self._gemm(name, x, weight, output)
+
+    def linear(self, name: str, x: str, shape: tuple[int, int], *, output: str = "") -> str:
+        """Linear layer; ``shape`` is (outputs, inputs). Weights are normal with deviation 0.01, as in
+        torchvision's VGG, and the bias starts at 0.
+        """
+        weight = self._random.standard_normal(shape, np.float32)
+        weight *= np.float32(0.01)
+        return self._gemm(name, x, weight, output)
+
+    def indices(self, name: str, values: Sequence[int]) -> str:
+        """An int64 constant of shape (length,): where to cut, or a shape."""
+        self._parameters.append(numpy_helper.from_array(np.array(values, np.int64), name))
+        return name
 
     def node(self, op: str, name: str, inputs: Sequence[str], *, output: str = "", **attributes: Any) -> str:
         """Any layer without parameters."""
@@ -95,6 +118,13 @@ class Writer:
         )
         opsets = [helper.make_opsetid("", OPSET)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="onnxcomp")
+
+    def _gemm(self, name: str, x: str, weight: npt.NDArray[np.float32], output: str) -> str:
+        parameters = [
+            self._parameter(f"{name}.weight", weight),
+            self._parameter(f"{name}.bias", np.zeros(len(weight), np.float32)),
+        ]
+        return self.node("Gemm", name, [x, *parameters], output=output, alpha=1.0, beta=1.0, transB=1)
 
     def _parameter(self, name: str, values: npt.NDArray[np.float32]) -> str:
         self._parameters.append(numpy_helper.from_array(values, name))

@@ -68,6 +68,7 @@ def test_json_says_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         "num_classes": 10,
         "input_size": 8,
         "parameters": 176_170,
+        "folded": 0,
         "bytes": path.stat().st_size,
         "weights": None,
         "seed": 3,
@@ -95,6 +96,22 @@ def test_options_reach_the_network(tmp_path: Path, capsys: pytest.CaptureFixture
     assert network.preprocessing == PREPROCESSING["imagenet"]
     assert call(capsys, *SMALL, "-o", path, "--preprocess", "1,2,3/4,5,6")[0] == 0
     assert models.load(path).preprocessing == models.Preprocessing((1, 2, 3), (4, 5, 6))
+
+
+def test_fold_bn_keeps_the_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """To 1e-5: folding rounds the weights once."""
+    plain, folded = tmp_path / "plain.onnx", tmp_path / "folded.onnx"
+    options = ("resnet18", "--input-size", 32, "--num-classes", 3)
+    assert call(capsys, "export", *options, "-o", plain)[0] == 0
+    code, out, _ = call(capsys, "export", *options, "-o", folded, "--fold-bn")
+    assert code == 0
+    assert "folded      20 BatchNormalization" in out
+    networks = [models.load(path) for path in (plain, folded)]
+    counts = [sum(node.op == "BatchNormalization" for node in n.graph.nodes) for n in networks]
+    assert counts == [20, 0]
+    images = run.images(networks[0], 2)
+    answers = [run.logits(network, images) for network in networks]
+    np.testing.assert_allclose(answers[1], answers[0], rtol=0, atol=1e-5 * np.abs(answers[0]).max())
 
 
 @needs_shared

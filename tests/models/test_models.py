@@ -14,11 +14,25 @@ from tests import run
 
 # torchvision's own counts for 1000 classes.
 TORCHVISION = {
+    "resnet18": 11_689_512,
+    "resnet34": 21_797_672,
+    "resnet50": 25_557_032,
     "densenet121": 7_978_856,
     "densenet169": 14_149_480,
     "densenet201": 20_013_928,
     "densenet161": 28_681_000,
 }
+VGGS = {
+    "vgg11": 132_863_336,
+    "vgg11_bn": 132_868_840,
+    "vgg13_bn": 133_053_736,
+    "vgg16_bn": 138_365_992,
+    "vgg19_bn": 143_678_248,
+}
+# VGG's imagenet form holds half a gigabyte: it is built once, in test_vgg.py.
+FORMS = [
+    (name, stem) for name in models.NAMES for stem in models.STEMS if (name in VGGS) <= (stem == "cifar")
+]
 
 
 @pytest.mark.parametrize("name", TORCHVISION)
@@ -26,12 +40,19 @@ def test_parameter_count_is_torchvisions(name: str) -> None:
     assert count_parameters(models.build(name, input_size=32)).total == TORCHVISION[name]
 
 
-def test_the_table_names_the_family() -> None:
-    assert list(models.NAMES) == [*TORCHVISION, "densenet-bc-40-12"]
+@pytest.mark.parametrize("name", VGGS)
+def test_vgg_parameter_count_is_torchvisions_but_for_the_classifier(name: str) -> None:
+    """The cifar form's one Linear of 512 stands for three: 512 * 7 * 7 to 4096 to 4096 to 1000."""
+    classifier = (512 * 49 + 1) * 4096 + (4096 + 1) * 4096 + (4096 + 1) * 1000
+    found = count_parameters(models.build(name, stem="cifar")).total
+    assert found - 513 * 1000 + classifier == VGGS[name]
 
 
-@pytest.mark.parametrize("stem", models.STEMS)
-@pytest.mark.parametrize("name", models.NAMES)
+def test_the_table_names_the_families() -> None:
+    assert set(models.NAMES) == {*TORCHVISION, *VGGS, "densenet-bc-40-12"}
+
+
+@pytest.mark.parametrize(("name", "stem"), FORMS)
 def test_is_valid_onnx_at_its_smallest_input(name: str, stem: str) -> None:
     size = models.NAMES[name]().smallest_input(stem)
     proto = to_proto(models.build(name, num_classes=3, input_size=size, stem=stem))
@@ -40,8 +61,17 @@ def test_is_valid_onnx_at_its_smallest_input(name: str, stem: str) -> None:
     assert [(entry.domain, entry.version) for entry in proto.opset_import] == [("", 17)]
 
 
-@pytest.mark.parametrize("name", ["densenet121", "densenet-bc-40-12"])
-@pytest.mark.parametrize("stem", models.STEMS)
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("densenet121", "imagenet"),
+        ("densenet-bc-40-12", "cifar"),
+        ("resnet18", "imagenet"),
+        ("resnet50", "cifar"),
+        ("vgg11", "cifar"),
+        ("vgg16_bn", "cifar"),
+    ],
+)
 def test_interface_and_answers(name: str, stem: str) -> None:
     model = models.build(name, num_classes=7, input_size=40, stem=stem)
     assert (model.image.name, model.image.shape) == ("input", ["N", 3, 40, 40])
@@ -55,12 +85,12 @@ def test_interface_and_answers(name: str, stem: str) -> None:
     np.testing.assert_allclose(run.logits(model, images[1:2]), logits[1:2], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", models.NAMES)
-def test_only_standard_operators_named_uniquely(name: str) -> None:
-    graph = models.build(name, num_classes=2, input_size=32).graph
+@pytest.mark.parametrize(("name", "stem"), FORMS)
+def test_only_standard_operators_named_uniquely(name: str, stem: str) -> None:
+    graph = models.build(name, num_classes=2, input_size=32, stem=stem).graph
     assert {node.op for node in graph.nodes} <= {
         "Conv", "BatchNormalization", "Relu", "MaxPool", "AveragePool", "Concat", "GlobalAveragePool",
-        "Flatten", "Gemm",
+        "Flatten", "Gemm", "Add",
     }  # fmt: skip
     names = [node.name for node in graph.nodes]
     assert len(names) == len(set(names))
@@ -90,11 +120,13 @@ def test_default_input_size(name: str, stem: str | None, size: int) -> None:
     ("name", "options", "message"),
     [
         ("densenet201x", {}, "there is no network 'densenet201x'; did you mean densenet201?"),
+        ("alex", {}, f"there is no network 'alex'; choose from {', '.join(models.NAMES)}"),
+        ("vgg11bn", {}, "there is no network 'vgg11bn'; did you mean vgg11_bn?"),
         (
-            "vgg",
-            {},
-            "there is no network 'vgg'; choose from densenet121, densenet169, densenet201, densenet161,"
-            " densenet-bc-40-12",
+            "vgg11",
+            {"input_size": 31},
+            "vgg11: an input of 31x31 is too small for its poolings (stem imagenet);"
+            " use an input size of at least 32",
         ),
         ("densenet121", {"stem": "cifr"}, "there is no stem 'cifr'; did you mean cifar?"),
         (
