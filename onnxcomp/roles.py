@@ -18,7 +18,8 @@ PARAMETER_INPUTS = {
     "GroupNormalization": (1, 2),
     "PRelu": (1,),
     "Einsum": (0, 1),
-    "Expand": (0,),
+    "Expand": (0,),  # a class token
+    "Concat": (0, 1),  # the same, at a fixed batch of 1
     "Add": (0, 1),
     "Mul": (0, 1),
 }

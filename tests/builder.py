@@ -73,7 +73,7 @@ def conv(
     return net.node("Conv", inputs, f"{node}_output_0", node, **attributes)
 
 
-def bn_relu(net: Builder, x: str, name: str, width: int) -> str:
+def batch_norm(net: Builder, x: str, name: str, width: int) -> str:
     inputs = [
         x,
         net.constant(f"{name}.weight", net.rng.uniform(0.5, 1.5, width).astype(np.float32)),
@@ -82,7 +82,11 @@ def bn_relu(net: Builder, x: str, name: str, width: int) -> str:
         net.constant(f"{name}.running_var", net.rng.uniform(0.5, 1.5, width).astype(np.float32)),
     ]
     node = node_name(name, "BatchNormalization")
-    x = net.node("BatchNormalization", inputs, f"{node}_output_0", node, epsilon=1e-5)
+    return net.node("BatchNormalization", inputs, f"{node}_output_0", node, epsilon=1e-5)
+
+
+def bn_relu(net: Builder, x: str, name: str, width: int) -> str:
+    x = batch_norm(net, x, name, width)
     node = node_name(name.replace("norm", "relu"), "Relu")
     return net.node("Relu", [x], f"{node}_output_0", node)
 

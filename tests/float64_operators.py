@@ -38,35 +38,43 @@ def _spatial_pads(attrs: Attrs, size: tuple[int, ...], reach: list[int], strides
 
 
 def _windows(attrs: Attrs, x: Array, kernel: Any, fill: float, behind: float | None = None) -> Array:
-    """(N, C, H, W) -> (N, C, rows, columns, kernel height, kernel width).
+    """(N, C, H, W) -> (N, C, rows, columns, kernel height, kernel width), or the like of other ranks.
 
     ``fill`` stands for padding, ``behind`` for what lies beyond it, where ceil_mode reaches.
     """
-    (dy, dx), (sy, sx) = attrs.get("dilations", [1, 1]), attrs.get("strides", [1, 1])
-    reach = [(kernel[0] - 1) * dy + 1, (kernel[1] - 1) * dx + 1]
-    rows, columns = _spatial_pads(attrs, x.shape[2:], reach, [sy, sx])
-    x = np.pad(x, ((0, 0), (0, 0), rows[:2], columns[:2]), constant_values=fill)
+    dilations, strides = (list(attrs.get(word, [1] * len(kernel))) for word in ("dilations", "strides"))
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+    pads = _spatial_pads(attrs, x.shape[2:], reach, strides)
+    x = np.pad(x, [(0, 0), (0, 0), *(p[:2] for p in pads)], constant_values=fill)
     edge = fill if behind is None else behind
-    x = np.pad(x, ((0, 0), (0, 0), (0, rows[2]), (0, columns[2])), constant_values=edge)
-    return np.lib.stride_tricks.sliding_window_view(x, reach, (2, 3))[:, :, ::sy, ::sx, ::dy, ::dx]
+    x = np.pad(x, [(0, 0), (0, 0), *((0, p[2]) for p in pads)], constant_values=edge)
+    steps = tuple(slice(None, None, step) for step in [1, 1, *strides, *dilations])
+    return np.lib.stride_tricks.sliding_window_view(x, reach, tuple(range(2, x.ndim)))[steps]
 
 
 def _conv(attrs: Attrs, x: Array, w: Array, b: Array | None = None) -> Array:
     groups = attrs.get("group", 1)
-    windows = _windows(attrs, x, w.shape[2:], 0)
+    windows, rank = _windows(attrs, x, w.shape[2:], 0), x.ndim - 2
+    summed = [1, *range(2 + rank, 2 + 2 * rank)], [1, *range(2, 2 + rank)]
     parts = [
-        np.einsum("nchwij,ocij->nohw", part, weight, optimize=True)
+        np.moveaxis(np.tensordot(part, weight, summed), -1, 1)
         for part, weight in zip(np.split(windows, groups, 1), np.split(w, groups, 0), strict=True)
     ]
     y = np.concatenate(parts, 1)
-    return y if b is None else y + b.reshape(1, -1, 1, 1)
+    return y if b is None else y + b.reshape(-1, *[1] * rank)
 
 
 def _average_pool(attrs: Attrs, x: Array) -> Array:
     kernel = attrs["kernel_shape"]
-    total = _windows(attrs, x, kernel, 0).sum((4, 5))
+    total = _windows(attrs, x, kernel, 0)
+    inside = tuple(range(x.ndim, total.ndim))
     counted = float(attrs.get("count_include_pad", 0))
-    return total / _windows(attrs, np.ones_like(x), kernel, counted, 0).sum((4, 5))
+    return total.sum(inside) / _windows(attrs, np.ones_like(x), kernel, counted, 0).sum(inside)
+
+
+def _max_pool(attrs: Attrs, x: Array) -> Array:
+    windows = _windows(attrs, x, attrs["kernel_shape"], -np.inf)
+    return windows.max(tuple(range(x.ndim, windows.ndim)))
 
 
 def _gemm(attrs: Attrs, a: Array, b: Array, c: Any = 0.0) -> Array:
@@ -282,7 +290,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "LogSoftmax": _log_softmax,
     "MatMul": lambda attrs, a, b: a @ b,
     "Max": lambda attrs, *x: np.maximum.reduce(np.broadcast_arrays(*x)),
-    "MaxPool": lambda attrs, x: _windows(attrs, x, attrs["kernel_shape"], -np.inf).max((4, 5)),
+    "MaxPool": _max_pool,
     "Mean": lambda attrs, *x: sum(x) / len(x),
     "Min": lambda attrs, *x: np.minimum.reduce(np.broadcast_arrays(*x)),
     "Mish": lambda attrs, x: x * np.tanh(_softplus(x)),

@@ -15,6 +15,8 @@ import onnx
 from onnx import numpy_helper
 
 from tests.builder import Builder, bn_relu, conv, head, node_name, relu6
+from tests.convnets import mobilenet_v3, vgg
+from tests.vit import vit
 
 
 def densenet(
@@ -167,4 +169,9 @@ ALL: dict[str, Callable[..., onnx.ModelProto]] = {
     "resnet": resnet,
     "mobilenet": mobilenet,
     "mlp": mlp,
+}
+MORE: dict[str, Callable[..., onnx.ModelProto]] = {
+    "vgg": vgg,
+    "mobilenet_v3": mobilenet_v3,
+    "vit": vit,
 }

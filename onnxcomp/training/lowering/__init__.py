@@ -19,6 +19,7 @@ from onnxcomp.training.lowering import (
     padding,
     projected,
     relu_gradient,
+    shapes,
     small_conv,
     static_batch,
 )
@@ -30,6 +31,7 @@ __all__ = ["BEFORE", "BEHIND", "PROJECTED", "Training", "lower", "lower_gradient
 
 BEFORE: tuple[Lowering, ...] = (
     static_batch.LOWERING,
+    shapes.LOWERING,
     padding.LOWERING,
     *OPERATORS,
     fake_quant.LOWERING,

@@ -6,6 +6,7 @@ by it, which kills the process; with a fixed batch it is right. Other lowerings 
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnxcomp.model import LABELS
@@ -22,21 +23,41 @@ def fix_batch(graph: gs.Graph, image: str, batch_size: int) -> int:
     inputs = {tensor.name: tensor for tensor in graph.inputs}
     old = inputs[image].shape[0]
     if isinstance(old, int):
-        _change_reshapes(graph, old, batch_size)
+        _change_targets(graph, old, batch_size)
+        _spread_tokens(graph, old, batch_size)
     inputs[image].shape = [batch_size, *inputs[image].shape[1:]]
     inputs[LABELS].shape = [batch_size]
     edit.infer_shapes(graph)
     return len(graph.nodes)
 
 
-def _change_reshapes(graph: gs.Graph, old: int, new: int) -> None:
-    """A file exported at a fixed batch also holds it in the targets of its Reshape nodes."""
+def _change_targets(graph: gs.Graph, old: int, new: int) -> None:
+    """A file exported at a fixed batch also holds it in the targets of its Reshape and Expand nodes."""
     for node in graph.nodes:
-        if node.op != "Reshape" or not isinstance(node.inputs[1], gs.Constant):
+        if node.op not in ("Reshape", "Expand") or not isinstance(node.inputs[1], gs.Constant):
             continue
         shape, target = node.inputs[0].shape, node.inputs[1].values
-        if shape and shape[0] == old and len(target) and target[0] == old:
+        first = old if node.op == "Reshape" else 1
+        if shape and shape[0] == first and len(target) and target[0] == old:
             node.inputs[1] = edit.integers(f"{node.name}.shape", [new, *target[1:].tolist()])
+
+
+def _spread_tokens(graph: gs.Graph, old: int, new: int) -> None:
+    """At a batch of 1 the class token is concatenated as it is, (1, 1, D); others need one an image."""
+    for node in list(graph.nodes):
+        if old != 1 or node.op != "Concat" or node.attrs["axis"] == 0:
+            continue
+        tokens = [not t.inputs and t.dtype == np.float32 and bool(t.shape) for t in node.inputs]
+        if all(tokens):
+            continue
+        for index, token in enumerate(tokens):
+            tensor = node.inputs[index]
+            if token and tensor.shape[0] == 1:
+                name, shape = f"{node.name}.token{index}", [new, *tensor.shape[1:]]
+                target = edit.integers(f"{name}.shape", shape)
+                wide = edit.insert(graph, "Expand", [tensor, target], edit.variable(name, shape=shape))
+                node.inputs[index] = wide
+    graph.toposort()
 
 
 LOWERING = Lowering(
