@@ -54,8 +54,8 @@ class Engine(Protocol):
 
     @property
     def gradients(self) -> Mapping[str, NDArray[np.float32]]:
-        """Gradient of the total loss by trainable name, of the last step; zeros before the first.
-        The arrays are written over by the next step."""
+        """Gradient of the total loss of the last step, by the names of the trainables that it depends
+        on; zeros before the first. The arrays are written over by the next step."""
 
     @property
     def rewrites(self) -> Sequence[Rewrite]:

@@ -127,3 +127,13 @@ def test_wrong_labels_and_shapes_are_refused() -> None:
 def test_a_model_without_loss_is_refused() -> None:
     with pytest.raises(TrainingError, match=r"inference form and has no loss.*onnxcomp apply"):
         build(from_proto(zoo.resnet(size=8)), batch_size=2, threads=1)
+
+
+def test_a_weight_that_is_cut_off_from_the_loss_has_no_gradient() -> None:
+    net = networks.Builder(0)
+    x = networks.conv(net, "input", "cut", 3, 4)
+    x = net.node("Cast", [net.node("Cast", [x], "whole", to=7)], "back", to=1)
+    x = networks.conv(net, x, "conv", 4, 4)
+    model = networks.compression(net.model(networks.head(net, x, "fc", 4, 10), 17, ("N", 3, 8, 8), 10))
+    engine = build(model, batch_size=2, threads=1)
+    assert set(engine.parameters) - set(engine.gradients) == {"cut.weight"}

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from onnxcomp import extras
+from onnxcomp import extras, memory
 from onnxcomp.errors import TrainingError
 from onnxcomp.model import LABELS, Model, Role
 from onnxcomp.training.engine import Rewrite, StepResult
@@ -37,9 +37,7 @@ class OrtEngine:
         training = lower(model, batch_size, without={*without, *(() if projected else (PROJECTED,))})
         proto, trained = differentiate(training)
         self.parameters: dict[str, Array] = training.parameters
-        self.gradients: dict[str, Array] = {
-            name: aligned(self.parameters[name].shape) for name in training.names(Role.TRAINABLE)
-        }
+        self.gradients: dict[str, Array] = {name: aligned(self.parameters[name].shape) for name in trained}
         self.rewrites: Sequence[Rewrite] = training.rewrites
         self._classes = model.num_classes
         self._images = aligned((batch_size, *model.image_shape))
@@ -54,6 +52,8 @@ class OrtEngine:
         outputs = {training.logits: self._logits, **self._losses}
         outputs.update((name + GRADIENT_SUFFIX, self.gradients[name]) for name in trained)
         self._binding = self._bind(inputs, outputs)
+        del training, proto
+        memory.release()
 
     def _bind(self, inputs: dict[str, NDArray[Any]], outputs: dict[str, Array]) -> Any:
         binding = self._session.io_binding()
