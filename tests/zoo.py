@@ -170,6 +170,7 @@ ALL: dict[str, Callable[..., onnx.ModelProto]] = {
     "mobilenet": mobilenet,
     "mlp": mlp,
 }
+# Trained by the tests of training; other parts compare with numbers that were worked out for ALL.
 MORE: dict[str, Callable[..., onnx.ModelProto]] = {
     "vgg": vgg,
     "mobilenet_v3": mobilenet_v3,

@@ -48,7 +48,7 @@ def test_densenet(name: str) -> None:
 
 
 @pytest.mark.parametrize("opset", [13, 17, 18, 21])
-@pytest.mark.parametrize("name", zoo.ALL)
+@pytest.mark.parametrize("name", zoo.ALL | zoo.MORE)
 def test_all_together_without_batch_norm(name: str, opset: int) -> None:
     """BatchNormalization is the one lowering that changes the numbers: training uses the batch's."""
     compression = networks.zoo_compression(name, "distill", opset=opset)

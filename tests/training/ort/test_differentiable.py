@@ -21,7 +21,7 @@ def test_the_operators_exist() -> None:
         assert onnx.defs.has(op), op
 
 
-@pytest.mark.parametrize("name", zoo.ALL)
+@pytest.mark.parametrize("name", zoo.ALL | zoo.MORE)
 def test_every_trainable_of_the_zoo_reaches_the_loss(name: str) -> None:
     passes = "distill" if name == "mlp" else "prune,qat,distill"
     training = lower(networks.zoo_compression(name, passes), 2)

@@ -30,6 +30,34 @@ def test_gemm_and_matmul() -> None:
     assert_gradients(networks.zoo_compression("mlp", "qat,distill"))
 
 
+@pytest.mark.parametrize(
+    ("name", "opset"), [("vit", 13), ("vit", 17), ("vit", 21), ("mobilenet_v3", 13), ("mobilenet_v3", 18)]
+)
+def test_opsets_in_which_operators_have_other_forms(name: str, opset: int) -> None:
+    """LayerNormalization, Gelu and HardSwish as one node or several; axes as attribute or input."""
+    assert_gradients(networks.zoo_compression(name, "prune,qat,distill", opset=opset))
+
+
+@pytest.mark.parametrize("passes", ["", "distill"])
+@pytest.mark.parametrize("name", ["vgg", "vit"])
+def test_before_it_is_compressed(name: str, passes: str) -> None:
+    assert_gradients(networks.zoo_compression(name, passes))
+
+
+def test_a_step_moves_every_parameter_of_a_transformer() -> None:
+    """Class token, position embedding and LayerNormalization too; a masked weight stays where it is."""
+    model = networks.zoo_compression("vit", "prune,qat,distill")
+    engine = build(model, batch_size=networks.BATCH, threads=1)
+    networks.disturb(engine, model)
+    engine.step(*networks.batch())
+    assert {"cls_token", "pos_embed", "norm.weight", "blocks.0.norm1.bias"} <= set(engine.gradients)
+    assert all(gradient.any() for gradient in engine.gradients.values())
+    first = engine.step(*networks.batch()).losses[LOSS]
+    for name, gradient in engine.gradients.items():
+        engine.parameters[name] -= 0.01 * gradient
+    assert engine.step(*networks.batch()).losses[LOSS] < first
+
+
 @pytest.mark.parametrize("opset", [13, 18, 21])
 def test_folded_residual_with_max_pool_and_stride(opset: int) -> None:
     assert_gradients(networks.compression(networks.residual(opset), "prune,qat,distill"))

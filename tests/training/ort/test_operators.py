@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,9 +33,9 @@ class Case(NamedTuple):
     low: float = -1.5
 
 
-def case(op: str, shapes: list[tuple[int, ...]], *inputs: Any, **attributes: Any) -> Case:
+def case(op: str, shapes: Sequence[tuple[int, ...]], *inputs: Any, **attributes: Any) -> Case:
     words = {key: attributes.pop(key) for key in ("opsets", "low") if key in attributes}
-    return Case(op, node(op, *inputs, **attributes), shapes, **words)
+    return Case(op, node(op, *inputs, **attributes), list(shapes), **words)
 
 
 X, IMAGE, BOTH = (2, 3, 4), (1, 2, 7, 6), (13, 21)
