@@ -6,12 +6,14 @@ import difflib
 import importlib
 import os
 import sys
-from typing import NoReturn
+import traceback
+from typing import Any, NoReturn
 
 import click
 
-from onnxcomp import __version__
+from onnxcomp import __version__, launcher
 from onnxcomp.errors import OnnxcompError
+from onnxcomp.interrupts import Interrupted
 
 COMMANDS = (
     "export",
@@ -29,8 +31,22 @@ COMMANDS = (
 INTERRUPTED, BROKEN_PIPE = 130, 141
 
 
+class _StoppedError(Exception):
+    """Carries :class:`Interrupted` past click, which would forget what it says."""
+
+    def __init__(self, interrupted: Interrupted) -> None:
+        self.interrupted = interrupted
+        super().__init__()
+
+
 class LazyGroup(click.Group):
     """Imports ``onnxcomp.commands.<name>`` only when that command is asked for."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Interrupted as interrupted:
+            raise _StoppedError(interrupted) from interrupted
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -71,7 +87,7 @@ def main(args: list[str] | None = None) -> NoReturn:
     """Run the command line and exit.
 
     Exit codes: 0 done, 1 a check did not hold, 2 bad usage or input (one line on stderr),
-    130 interrupted, 141 the reader of the output went away.
+    130 interrupted, 143 asked to end, 141 the reader of the output went away.
     """
     try:
         code = _run(args)
@@ -86,24 +102,38 @@ def main(args: list[str] | None = None) -> NoReturn:
 
 def _run(args: list[str] | None) -> int:
     stdout = sys.stdout
+    words = list(sys.argv[1:] if args is None else args)
     try:
-        result = cli.main(args=args, prog_name="onnxcomp", standalone_mode=False)
+        result = cli.main(args=args, prog_name="onnxcomp", standalone_mode=False, obj=words)
         return result if isinstance(result, int) else 0
     except OnnxcompError as error:
-        click.echo(f"Error: {error}", err=True)
-        return 2
+        return _end(f"Error: {error}", 2)
     except click.ClickException as error:
-        click.echo(f"Error: {_usage_line(error)}", err=True)
-        return 2
+        return _end(f"Error: {_usage_line(error)}", 2)
+    except _StoppedError as stopped:
+        text = stopped.interrupted.text or "interrupted"
+        return _end(text[0].upper() + text[1:], stopped.interrupted.code)
     except click.Abort:
-        click.echo("Interrupted", err=True)
-        return INTERRUPTED
+        return _end("Interrupted", INTERRUPTED)
     except SystemExit as stop:
         # click and rich turn a broken pipe into exit code 1, which here means a failed check.
         # click puts a wrapper in stdout's place first; rich exits while it handles the error.
         if sys.stdout is not stdout or isinstance(stop.__context__, BrokenPipeError):
             return BROKEN_PIPE
         raise
+    except Exception:
+        if launcher.launch().size > 1:  # the others would wait for this one for ever
+            traceback.print_exc()
+            launcher.end_all(1)
+        raise
+
+
+def _end(line: str, code: int) -> int:
+    """Say why, once for all processes of an MPI run, and end those."""
+    launcher.wait_turn()
+    click.echo(line, err=True)
+    launcher.end_all(code)
+    return code
 
 
 def _usage_line(error: click.ClickException) -> str:

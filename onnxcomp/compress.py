@@ -16,9 +16,11 @@ from onnxcomp.preprocess import ensure_preprocessing
 from onnxcomp.recipe import Recipe
 from onnxcomp.report.console import to_json
 from onnxcomp.report.evaluation import Evaluation, evaluate
+from onnxcomp.training import lock
 from onnxcomp.training.config import TrainConfig
 from onnxcomp.training.loop import train
 from onnxcomp.training.progress import Progress
+from onnxcomp.training.run_dir import RunDir
 from onnxcomp.training.setup import training_batches
 
 DENSE, BASELINE, COMPRESSED, TRAINED, DEPLOYABLE = (
@@ -81,6 +83,11 @@ class Job:
         model = model.copy()
         ensure_preprocessing(model, self.data)
         self._open(model)
+        with lock.hold(self.run_dir):
+            files.remove_parts(self.run_dir)
+            return self._rows(model, recipe, baseline)
+
+    def _rows(self, model: Model, recipe: Recipe, baseline: bool) -> list[Row]:
         self.progress.note(f"apply {recipe}")
         compressed = self._applied(model, recipe)
         with files.atomic_path(self.run_dir / RECIPE) as temporary:
@@ -109,7 +116,9 @@ class Job:
                 where=model.graph.name,
                 fix="give the network before apply",
             )
-        if self.run_dir.is_dir() and any(self.run_dir.iterdir()) and not self.resume:
+        names = [entry.name for entry in self.run_dir.iterdir()] if self.run_dir.is_dir() else []
+        used = any(not (name == lock.NAME or files.is_part(name)) for name in names)
+        if used and not self.resume:
             raise TrainingError("is not empty", where=where, fix="add --resume or choose another --run-dir")
         training_batches(model, self.data, self.config)  # refuses what would fail only after apply
         files.make_folder(self.run_dir)
@@ -133,14 +142,10 @@ class Job:
 
     def _trained(self, model: Model, name: str) -> Model:
         folder = self.run_dir / name
-        return train(
-            model,
-            self.data,
-            self.config,
-            folder,
-            resume=self.resume and folder.exists(),
-            progress=self.progress,
-        )
+        resume = self.resume and folder.exists()
+        trained = train(model, self.data, self.config, folder, resume=resume, progress=self.progress)
+        RunDir(folder, resume=True).draw()
+        return trained
 
     def _measure(self, name: str, file: str) -> Row:
         path = self.run_dir / file

@@ -25,11 +25,12 @@ RECIPES = {
 }
 
 
-def demo(run_dir: Path, *, threads: int, progress: Progress) -> list[Row]:
+def demo(run_dir: Path, *, threads: int, progress: Progress, resume: bool = False) -> list[Row]:
     """Train a small DenseNet on digits, then compress it in three ways of equal budget.
 
     Args:
-        run_dir: new or empty; receives a folder for each network.
+        run_dir: new or empty unless ``resume``; receives a folder for each network.
+        resume: continue what is in ``run_dir``; finished steps are not done again.
 
     Returns:
         Rows for dense, dense trained for the same budget again, pruned, + INT8 and + distilled.
@@ -43,11 +44,17 @@ def demo(run_dir: Path, *, threads: int, progress: Progress) -> list[Row]:
     network = build(NETWORK, num_classes=len(data.classes), input_size=IMAGE_SIZE)
     network.preprocessing = None  # the digits' own
     dense = train(
-        network, data, replace(config, epochs=DENSE_EPOCHS, lr=0.1), run_dir / "dense", progress=progress
+        network,
+        data,
+        replace(config, epochs=DENSE_EPOCHS, lr=0.1),
+        run_dir / "dense",
+        resume=resume and run_dir.exists(),
+        progress=progress,
     )
     rows: list[Row] = []
     for name, text in RECIPES.items():
-        job = Job(data, config, get_target("ort-cpu"), run_dir / name.removeprefix("+ ").lower(), progress)
+        folder = run_dir / name.removeprefix("+ ").lower()
+        job = Job(data, config, get_target("ort-cpu"), folder, progress, resume and folder.exists())
         found = job.compress(dense, recipes.parse(text), baseline=not rows)
         if not rows:
             rows += found[:2]

@@ -15,6 +15,7 @@ import pytest
 import onnxcomp
 from onnxcomp import cli
 from onnxcomp.errors import DataError, OnnxcompError
+from onnxcomp.interrupts import Interrupted
 from tests.project import ROOT
 
 Run = Callable[..., tuple[int, str, str]]
@@ -147,6 +148,17 @@ def test_ctrl_c_is_one_line_and_exit_code_130() -> None:
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert err.split() == ["Interrupted"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_what_was_saved_is_one_line_and_the_exit_code_says_which_signal(
+    run: Run, fake: Any, number: int, code: int
+) -> None:
+    def body(sparsity: float) -> None:
+        raise Interrupted(number, "interrupted; continue with: onnxcomp fake --resume")
+
+    fake(body)
+    assert run("fake") == (code, "", "Interrupted; continue with: onnxcomp fake --resume\n")
 
 
 @pytest.mark.parametrize(

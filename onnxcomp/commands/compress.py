@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from onnxcomp.commands import options
+from onnxcomp.commands import options, training
+from onnxcomp.commands.sections import SectionCommand
 
 
-@click.command("compress")
+@click.command("compress", cls=SectionCommand)
 @click.argument("operands", nargs=-1, metavar="[PASSES] MODEL")
 @options.data(required=True)
 @options.target
@@ -20,11 +21,11 @@ from onnxcomp.commands import options
 @options.resume
 @options.recipe
 @options.settings
-@options.training
 @click.option("--baseline", is_flag=True, help="Train the dense network for the same budget too.")
 @options.calibration_images
 @options.preprocess
 @options.threads
+@training.options
 @options.as_json
 def command(
     operands: tuple[str, ...],
@@ -37,9 +38,8 @@ def command(
     baseline: bool,
     calibration_images: int,
     preprocess: str | None,
-    threads: int | None,
     as_json: bool,
-    **training: Any,
+    **given: Any,
 ) -> None:
     """Apply PASSES to MODEL, train it, finalize it for TARGET and measure it beside the dense one.
 
@@ -50,29 +50,29 @@ def command(
     Example:
       onnxcomp compress prune,qat,distill m.onnx --data cifar10 --target xavier --epochs 2 --run-dir runs/a
     """
-    from onnxcomp import compress, runtime
+    from onnxcomp import compress
     from onnxcomp import model as models
     from onnxcomp.data import open_data
     from onnxcomp.deploy.targets import get_target
     from onnxcomp.report import console
-    from onnxcomp.training.config import TrainConfig
     from onnxcomp.training.progress import ConsoleProgress
 
     text, path = options.passes_and_model(operands, recipe_file)
     recipe = options.read_recipe(text, recipe_file, settings)
     chosen = get_target(target)
-    config = TrainConfig(threads=threads or runtime.default_threads(), **training)
-    model = models.load(path)
-    options.set_preprocessing(model, preprocess)
-    data_set = open_data(data)
-    options.fit_to_data(model, data_set, path)
-    with ConsoleProgress(console.console(stderr=True)) as progress:
-        job = compress.Job(
-            data_set, config, chosen, run_dir, progress, resume, calibration_images=calibration_images
-        )
-        rows = job.compress(model, recipe, baseline=baseline)
+    config = training.config(**given)
+    with options.resumable(resume=resume):
+        model = models.load(path)
+        options.set_preprocessing(model, preprocess)
+        data_set = open_data(data)
+        options.fit_to_data(model, data_set, path)
+        with ConsoleProgress(console.console(stderr=True)) as progress, options.about(path, model):
+            job = compress.Job(
+                data_set, config, chosen, run_dir, progress, resume, calibration_images=calibration_images
+            )
+            rows = job.compress(model, recipe, baseline=baseline)
     if as_json:
         click.echo(console.to_json(rows))
     else:
-        console.table(f"{recipe} on {job.data.name}", compress.COLUMNS, compress.table_rows(rows))
+        console.table(f"{recipe} on {data_set.name}", compress.COLUMNS, compress.table_rows(rows))
         console.console().print(f"wrote {run_dir}", markup=False, soft_wrap=True)

@@ -15,11 +15,12 @@ from onnxcomp.commands import options
     type=click.Path(path_type=Path),
     default=Path("runs/demo"),
     show_default=True,
-    help="Folder for the networks; new or empty.",
+    help="Folder for the networks; new or empty without --resume.",
 )
+@options.resume
 @options.threads
 @options.as_json
-def command(run_dir: Path, threads: int | None, as_json: bool) -> None:
+def command(run_dir: Path, resume: bool, threads: int | None, as_json: bool) -> None:
     """Train a small DenseNet on scikit-learn's digits, prune, quantise and distill it.
 
     Nothing is downloaded; it takes minutes on two cores and ends with a table.
@@ -33,8 +34,11 @@ def command(run_dir: Path, threads: int | None, as_json: bool) -> None:
     from onnxcomp.report import console
     from onnxcomp.training.progress import ConsoleProgress
 
-    with ConsoleProgress(console.console(stderr=True)) as progress:
-        rows = demo(run_dir, threads=threads or runtime.default_threads(), progress=progress)
+    with (
+        options.resumable(resume=resume),
+        ConsoleProgress(console.console(stderr=True)) as progress,
+    ):
+        rows = demo(run_dir, threads=threads or runtime.default_threads(), progress=progress, resume=resume)
     if as_json:
         click.echo(console.to_json(rows))
     else:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from onnxcomp import launcher
 from onnxcomp import recipe as recipes
 from onnxcomp import recipe_file as recipe_files
 from onnxcomp.deploy.targets import TARGETS
-from onnxcomp.errors import RecipeError
+from onnxcomp.errors import OnnxcompError, RecipeError
+from onnxcomp.interrupts import Interrupted, Signals
 from onnxcomp.model import Model
 from onnxcomp.recipe import Recipe
 
@@ -138,26 +142,43 @@ def open_calibration(
     )
 
 
-def training(command: F) -> F:
-    """The options of :class:`onnxcomp.training.config.TrainConfig`."""
-    for option in reversed(_TRAINING):
-        command = option(command)
-    return command
+@contextmanager
+def about(path: Path, model: Model) -> Iterator[None]:
+    """Let an error about the network, or about one of its nodes, name the file that the user gave."""
+    try:
+        yield
+    except OnnxcompError as error:
+        if error.where == model.graph.name:
+            where = str(path)
+        elif error.where.startswith("node "):
+            where = f"{path}: {error.where}"
+        else:
+            raise
+        raise type(error)(error.what, where=where, fix=error.fix) from error
 
 
-_TRAINING: tuple[Callable[[Any], Any], ...] = (
-    click.option(
-        "--epochs", type=float, required=True, help="Passes over the training images; may be a fraction."
-    ),
-    click.option("--batch-size", type=int, default=32, show_default=True),
-    click.option("--optimizer", type=click.Choice(["sgd", "adamw"]), default="sgd", show_default=True),
-    click.option("--lr", type=float, help="Peak learning rate; default: 0.005 for sgd, 0.0003 for adamw."),
-    click.option(
-        "--seed", type=int, default=0, show_default=True, help="Order and augmentation of the images."
-    ),
-    click.option("--augment/--no-augment", default=True, show_default=True, help="Random crops and flips."),
-    click.option("--checkpoint-every", type=int, default=200, show_default=True, help="In steps."),
-)
+@contextmanager
+def resumable(*, resume: bool) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end a command in one line that says how to go on.
+
+    Args:
+        resume: whether ``--resume`` was given.
+
+    Raises:
+        Interrupted: a signal came.
+    """
+    try:
+        with Signals() as signals, signals.at_once():
+            yield
+    except Interrupted as stop:
+        words = ["onnxcomp", *click.get_current_context().find_root().obj]
+        ranks = launcher.launch().size
+        if ranks > 1:
+            words = ["mpirun", "-n", str(ranks), *words]
+        go_on = shlex.join(words if resume else [*words, "--resume"])
+        raise Interrupted(stop.number, f"{stop.text or 'interrupted'}; continue with: {go_on}") from stop
+
+
 resume = click.option(
     "--resume", is_flag=True, help="Continue the run in --run-dir exactly where it stopped."
 )

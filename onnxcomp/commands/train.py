@@ -7,25 +7,35 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxcomp.commands import options
+from onnxcomp.commands import options, training
+from onnxcomp.commands.sections import SectionCommand
+from onnxcomp.errors import OnnxcompError
 
 if TYPE_CHECKING:
+    from onnxcomp.model import Model
     from onnxcomp.training.run_dir import RunDir
 
 
-@click.command("train")
+@click.command("train", cls=SectionCommand)
 @click.argument("model_path", metavar="MODEL", type=click.Path(path_type=Path))
 @options.output
 @options.data(required=True)
-@options.training
 @click.option(
     "--run-dir",
     type=click.Path(path_type=Path),
     help="Folder for metrics and checkpoints; default: runs/ and the output's name.",
 )
 @options.resume
+@click.option(
+    "--from",
+    "weights_from",
+    metavar="RUN_DIR",
+    type=click.Path(path_type=Path),
+    help="Begin with the weights of that run's last checkpoint, for example with a lower --lr.",
+)
 @options.preprocess
 @options.threads
+@training.options
 @options.as_json
 def command(
     model_path: Path,
@@ -33,8 +43,8 @@ def command(
     data: str,
     run_dir: Path | None,
     resume: bool,
+    weights_from: Path | None,
     preprocess: str | None,
-    threads: int | None,
     as_json: bool,
     **settings: Any,
 ) -> None:
@@ -42,36 +52,58 @@ def command(
 
     MODEL is what `onnxcomp apply` wrote, or a plain network, which is fine-tuned on the labels
     alone. The result has the same form. A run that was stopped continues with --resume and ends
-    with the same weights as one that was not.
+    with the same weights as one that was not. Under mpirun each process trains on its share of every
+    step.
 
     \b
     Example:
       onnxcomp train c.onnx -o t.onnx --data cifar10 --epochs 5 --run-dir runs/a
     """
-    from onnxcomp import files, runtime
+    from onnxcomp import files
     from onnxcomp import model as models
     from onnxcomp.data import open_data
     from onnxcomp.report.console import console, to_json
-    from onnxcomp.training.config import TrainConfig
     from onnxcomp.training.loop import train
     from onnxcomp.training.progress import ConsoleProgress
+    from onnxcomp.training.ranks import open_ranks
     from onnxcomp.training.run_dir import RunDir
 
-    config = TrainConfig(threads=threads or runtime.default_threads(), **settings)
+    config = training.config(**settings)
     files.check_writable(output, keep=model_path)
     run_dir = run_dir or Path("runs") / output.stem
-    model = models.load(model_path)
-    options.set_preprocessing(model, preprocess)
-    data_set = open_data(data)
-    options.fit_to_data(model, data_set, model_path)
-    with ConsoleProgress(console(stderr=True)) as progress:
-        trained = train(model, data_set, config, run_dir, resume=resume, progress=progress)
-    models.save(trained, output)
-    result = _result(RunDir(run_dir, resume=True), output)
+    with options.resumable(resume=resume):
+        ranks = open_ranks()
+        model = models.load(model_path)
+        options.set_preprocessing(model, preprocess)
+        data_set = open_data(data)
+        options.fit_to_data(model, data_set, model_path)
+        with ConsoleProgress(console(stderr=True)) as progress, options.about(model_path, model):
+            trained = train(
+                model, data_set, config, run_dir,
+                resume=resume, progress=progress, ranks=ranks, weights_from=weights_from,
+            )  # fmt: skip
+        if ranks.rank > 0:
+            return
+        _save(trained, output)
+        run = RunDir(run_dir, resume=True)
+        run.draw()
+    result = _result(run, output)
     if as_json:
         click.echo(to_json(result))
     else:
         click.echo(f"test accuracy {result['test_accuracy']:.2f} %, metrics in {run_dir}, wrote {output}")
+
+
+def _save(trained: Model, output: Path) -> None:
+    from onnxcomp import files
+    from onnxcomp import model as models
+
+    files.remove_parts(output.parent, of=output.name)
+    try:
+        models.save(trained, output)
+    except OnnxcompError as error:
+        fix = "the run itself is complete: make room, then --resume writes its result"
+        raise OnnxcompError(error.what, where=error.where, fix=fix) from error
 
 
 def _result(run: RunDir, output: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from onnxcomp.training.identity import Identity, describe, fingerprint
 from onnxcomp.training.progress import Progress, Silent
 from onnxcomp.training.ranks import Alone, Ranks
 from onnxcomp.training.run_dir import NoRunDir, RunDir
-from onnxcomp.training.setup import prepared, trainee_of, training_batches
+from onnxcomp.training.setup import begin_from, prepared, trainee_of, training_batches
 from onnxcomp.training.trainer import DivergedError, Trainer, result_of, write
 from onnxcomp.training.window import Window
 
@@ -37,6 +37,7 @@ def train(
     evaluate: Evaluate | None = None,
     build: Callable[..., engine.Engine] = engine.build,
     ranks: Ranks | None = None,
+    weights_from: Path | None = None,
 ) -> Model:
     """Train ``model`` on the training images of ``data``; the argument itself is left as it is.
 
@@ -51,6 +52,7 @@ def train(
         evaluate: test accuracy of a network in percent; by default on the test images of ``data``.
         build: makes the engine.
         ranks: the processes that train together; each is given the same arguments.
+        weights_from: folder of another run, with whose newest good checkpoint's weights this one begins.
 
     Returns:
         A network of the same form with the trained values: with averaged weights, those.
@@ -71,6 +73,8 @@ def train(
         else NoRunDir(run_dir)
     )
     model = prepared(model, data)
+    if weights_from is not None and ranks.rank == 0:
+        begin_from(model, weights_from, progress.note)
     batches = training_batches(model, data, config, ranks.size)
     course = Course(config, batches.steps_per_epoch)
     identity = Identity(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -16,9 +17,11 @@ from onnxcomp.training.checkpoint import Checkpoint
 from onnxcomp.training.checkpoints import Checkpoints
 from onnxcomp.training.identity import Identity
 from onnxcomp.training.journal import Journal
+from onnxcomp.training.metrics.curves import curves
 from onnxcomp.training.metrics.scalars import Sink
 from onnxcomp.training.metrics.tensorboard import TensorBoard
 
+CHECKPOINTS = "checkpoints"
 Note = Callable[[str], None]
 
 
@@ -47,7 +50,7 @@ class RunDir:
     def __init__(self, path: Path, *, resume: bool, keep: int = 1, tensorboard: bool = False) -> None:
         self.path = path
         self.kept = 0
-        self.checkpoints = Checkpoints(path / "checkpoints", keep)
+        self.checkpoints = Checkpoints(path / CHECKPOINTS, keep)
         self.journal = Journal(path / "metrics.jsonl")
         self._resume = resume
         self._tensorboard = tensorboard
@@ -132,6 +135,15 @@ class RunDir:
     def measured(self, step: int) -> bool:
         """Whether the metrics say how the network did on the test images after ``step`` steps."""
         return any(r["step"] == step and r.get("event") == "epoch" for r in self.journal.records())
+
+    def draw(self) -> None:
+        """Draw the metrics as ``curves.png``, where matplotlib is installed.
+
+        Raises:
+            OnnxcompError: it cannot be written.
+        """
+        if importlib.util.find_spec("matplotlib") is not None:
+            curves(self.journal.records(), self.path / "curves.png")
 
     def save(self, state: Checkpoint, identity: Identity) -> None:
         """Write a checkpoint, which vouches for the metrics up to its step.

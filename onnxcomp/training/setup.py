@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 from onnxcomp import losses, pipeline
 from onnxcomp.data import DataSet, TrainingBatches
-from onnxcomp.errors import TrainingError
+from onnxcomp.errors import CheckpointError, TrainingError
 from onnxcomp.model import Form, Model, Role
 from onnxcomp.preprocess import ensure_preprocessing
+from onnxcomp.training.checkpoints import Checkpoints
 from onnxcomp.training.config import TrainConfig
+from onnxcomp.training.run_dir import CHECKPOINTS
+from onnxcomp.training.trainer import write
 
 
 def prepared(model: Model, data: DataSet) -> Model:
@@ -26,6 +32,35 @@ def prepared(model: Model, data: DataSet) -> Model:
     model = model.copy()
     ensure_preprocessing(model, data)
     return model
+
+
+def begin_from(model: Model, folder: Path, note: Callable[[str], None]) -> None:
+    """Write the weights of the run in ``folder``, at its newest good checkpoint, into ``model``.
+
+    Masks, scales and running statistics come along; the optimiser's state and averaged weights do not.
+
+    Args:
+        note: told in a line of each checkpoint that is damaged, and which one was taken.
+
+    Raises:
+        CheckpointError: there is none, none is good, or it is of another network.
+    """
+    found = Checkpoints(folder / CHECKPOINTS, keep=1).newest(lambda identity, where: None, note)
+    if found is None:
+        raise CheckpointError(
+            "holds no checkpoint to begin from", where=str(folder), fix="choose another --from"
+        )
+    state, _ = found
+    constants = model.constants()
+    for name, array in state.parameters.items():
+        if name not in constants or tuple(constants[name].shape) != array.shape:
+            raise CheckpointError(
+                f"its checkpoint has a tensor {name} {array.shape} that the network has not",
+                where=str(folder),
+                fix="give the network that it was a run of",
+            )
+    write(model, state.parameters)
+    note(f"beginning from {folder} at its step {state.step}")
 
 
 def training_batches(model: Model, data: DataSet, config: TrainConfig, ranks: int = 1) -> TrainingBatches:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from onnxcomp import files
 from onnxcomp.errors import CheckpointError
 from onnxcomp.training.checkpoint import Checkpoint
 from onnxcomp.training.checkpoints import Checkpoints
@@ -101,7 +101,7 @@ class Killed(BaseException):
 
 
 # Every call that changes the disk while a checkpoint is written and an old one goes.
-CALLS = [(files.tempfile, "mkstemp"), (os, "fsync"), (Path, "replace"), (Path, "unlink"), (Path, "chmod")]
+CALLS = [(tempfile, "mkstemp"), (os, "fsync"), (Path, "replace"), (Path, "unlink"), (Path, "chmod")]
 
 
 @pytest.mark.parametrize("call", range(12))
