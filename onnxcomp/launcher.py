@@ -77,3 +77,5 @@ def end_all(code: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         mpi.COMM_WORLD.Abort(code)
+        time.sleep(10)  # MPICH's returns, and the launcher ends this process a moment later
+        os._exit(code)

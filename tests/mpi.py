@@ -28,6 +28,15 @@ def launcher() -> str:
     return str(here) if here.exists() else shutil.which("mpirun") or ""
 
 
+def open_mpi() -> bool:
+    """Whether :func:`launcher` is Open MPI's."""
+    version = [launcher(), "--version"]
+    return (
+        bool(launcher())
+        and "Open MPI" in subprocess.run(version, capture_output=True, text=True, check=False).stdout
+    )
+
+
 needs_mpi = pytest.mark.skipif(
     not launcher() or importlib.util.find_spec("mpi4py") is None,
     reason="needs mpirun and mpi4py: pip install mpi4py mpich",
