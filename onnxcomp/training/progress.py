@@ -10,6 +10,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+BAR = 12
+GAPS = 12
+"""Characters of the remaining time and of the gaps between columns."""
+IMPORTANT = ("loss", "accuracy", "images_per_second", "sparsity")
+
 
 class Progress(Protocol):
     """Told by the training loop what happens."""
@@ -49,8 +54,7 @@ class ConsoleProgress:
         self._total = 1
         self._tenth = 0
         self._bar = Bar(
-            TextColumn("training"),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=BAR),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[values]}"),
@@ -76,7 +80,8 @@ class ConsoleProgress:
 
     def update(self, done: int, values: Mapping[str, float]) -> None:
         text = summary(values)
-        self._bar.update(self._task, completed=done, values=text)
+        left = self._console.width - BAR - 2 * len(str(self._total)) - GAPS
+        self._bar.update(self._task, completed=done, values=summary(values, width=left))
         tenth = 10 * done // self._total
         if not self._console.is_terminal and tenth > self._tenth:
             self._tenth = tenth
@@ -89,16 +94,30 @@ class ConsoleProgress:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def summary(values: Mapping[str, float]) -> str:
-    """The values in one line. ``accuracy`` comes in percent, ``sparsity`` as a share."""
-    shown = []
-    for name, value in values.items():
-        if name == "accuracy":
-            shown.append(f"{name} {value:.1f} %")
-        elif name == "sparsity":
-            shown.append(f"{name} {value:.1%}".replace("%", " %"))
-        elif name == "images_per_second":
-            shown.append(f"{value:.0f} images/s")
-        else:
-            shown.append(f"{name.removeprefix('loss/')} {value:.3g}")
-    return "  ".join(shown)
+def summary(values: Mapping[str, float], *, width: int | None = None) -> str:
+    """The values in one line. ``accuracy`` comes in percent, ``sparsity`` as a share.
+
+    Args:
+        width: characters that there are; what matters least is left out until it fits.
+    """
+    shown = {name: _text(name, value) for name, value in values.items() if name != "gradient_norm"}
+    for name in sorted(shown, key=_rank, reverse=True):
+        if width is None or len("  ".join(shown.values())) <= width:
+            break
+        del shown[name]
+    return "  ".join(shown.values())
+
+
+def _rank(name: str) -> int:
+    """Names that matter more come first; the terms of the loss last."""
+    return IMPORTANT.index(name) if name in IMPORTANT else len(IMPORTANT)
+
+
+def _text(name: str, value: float) -> str:
+    if name == "accuracy":
+        return f"{name} {value:.1f} %"
+    if name == "sparsity":
+        return f"{name} {value:.1%}".replace("%", " %")
+    if name == "images_per_second":
+        return f"{value:.0f} images/s"
+    return f"{name.removeprefix('loss/')} {value:.3g}"

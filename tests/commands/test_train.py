@@ -364,11 +364,11 @@ def test_ranks_are_one_process_with_the_same_global_batch(tmp_path, archive, ran
     )
     assert [line["step"] for line in one] == [line["step"] for line in several] == [*range(1, steps + 1)]
     for ours, theirs in zip(one, several, strict=True):
-        # float32 sums in another order, and a rounding in INT8 that turns out the other way.
+        # float32 sums in another order: 2e-6 were measured, and training amplifies them.
         for name in ("loss", "loss/task", "loss/soft_targets", "gradient_norm"):
-            assert ours[name] == pytest.approx(theirs[name], rel=5e-3), ours["step"]
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-4), ours["step"]
         assert abs(ours["accuracy"] - theirs["accuracy"]) <= 100 / (8 * ranks)
-    assert abs(one[-1]["loss"] / one[0]["loss"] - 1) > 0.03, "nothing was learned: the test says nothing"
+    assert abs(one[-1]["loss"] / one[0]["loss"] - 1) > 0.01, "nothing was learned: the test says nothing"
     assert sorted(path.name for path in (tmp_path / "ranks").iterdir()) == ["run", "t.onnx"]
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 
+import pytest
 from rich.console import Console
 
 from onnxcomp.training.progress import ConsoleProgress, summary
@@ -19,6 +21,31 @@ VALUES = {
 
 def test_the_summary_is_one_line():
     assert summary(VALUES) == "loss 1.23  soft_targets 0.5  accuracy 12.3 %  100 images/s  sparsity 80.0 %"
+
+
+def test_what_matters_least_is_left_out_where_there_is_no_room():
+    values = {**VALUES, "gradient_norm": 2.0}
+    assert summary(values) == summary(VALUES)
+    assert summary(values, width=60) == "loss 1.23  accuracy 12.3 %  100 images/s  sparsity 80.0 %"
+    assert summary(values, width=55) == "loss 1.23  accuracy 12.3 %  100 images/s"
+    assert summary(values, width=12) == "loss 1.23"
+    assert summary(values, width=3) == ""
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_the_bar_fits_into_the_terminal(width):
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=width, legacy_windows=False)
+    with ConsoleProgress(console) as progress:
+        progress.begin(0, 93800)
+        progress.update(93799, {**VALUES, "loss/task": 1.0, "loss/boundary": 0.25})
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue()).replace("\n", "\r").split("\r")
+    last = [line.rstrip() for line in shown if line.strip()][-1]
+    assert len(last) <= width
+    assert "93799/93800" in last
+    assert "loss 1.23  accuracy 12.3 %" in last
+    assert last.endswith(("images/s", "%"))  # nothing is cut
+    assert ("sparsity" in last) == (width >= 100)
 
 
 def test_without_a_terminal_there_is_a_line_at_each_tenth():
