@@ -22,6 +22,7 @@ from onnxcomp.training.lowering import (
     shapes,
     small_conv,
     static_batch,
+    views,
 )
 from onnxcomp.training.lowering.base import GradientLowering, Lowering
 from onnxcomp.training.lowering.operators import LATE, OPERATORS
@@ -48,6 +49,7 @@ BEHIND: tuple[GradientLowering, ...] = (
     integer_kernels.LOWERING,
     merge_masks.LOWERING,
     projected.LOWERING,
+    views.LOWERING,
 )
 """Of the gradient graph, in the order in which they run."""
 

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from onnxcomp import extras, memory
 from onnxcomp.errors import TrainingError
-from onnxcomp.model import LABELS, Model, Role
+from onnxcomp.model import LABELS, Model
 from onnxcomp.training.engine import Rewrite, StepResult
 from onnxcomp.training.lowering import PROJECTED, lower
 from onnxcomp.training.lowering.parameters import Array, aligned
-from onnxcomp.training.ort.gradients import GRADIENT_SUFFIX, differentiate
+from onnxcomp.training.lowering.views import GRADIENT_SUFFIX
+from onnxcomp.training.ort.gradients import differentiate
 
 
 class OrtEngine:
@@ -59,9 +60,10 @@ class OrtEngine:
         binding = self._session.io_binding()
         for entry in self._session.get_inputs():
             array = inputs[entry.name]
-            binding.bind_input(entry.name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-        for name, array in outputs.items():
-            binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+            binding.bind_input(entry.name, "cpu", 0, array.dtype, entry.shape, array.ctypes.data)
+        for entry in self._session.get_outputs():
+            array = outputs[entry.name]
+            binding.bind_output(entry.name, "cpu", 0, array.dtype, entry.shape, array.ctypes.data)
         return binding
 
     def step(self, images: NDArray[np.float32], labels: NDArray[np.int64]) -> StepResult:

@@ -15,9 +15,8 @@ from onnxcomp.errors import TrainingError
 from onnxcomp.model import IR_VERSION, LABELS, LOSS, Role
 from onnxcomp.training.lowering import Training, lower_gradient
 from onnxcomp.training.lowering.edit import use_microsoft
+from onnxcomp.training.lowering.views import GRADIENT_SUFFIX
 from onnxcomp.training.ort.differentiable import differentiable_path
-
-GRADIENT_SUFFIX = "_grad"
 
 
 def differentiate(training: Training) -> tuple[onnx.ModelProto, list[str]]:
@@ -48,8 +47,9 @@ def differentiate(training: Training) -> tuple[onnx.ModelProto, list[str]]:
             where="train",
             fix="export the network with other operators",
         ) from error
+    _complete(proto, training, trained)
     training.rewrites += lower_gradient(proto.graph, without=training.without)
-    return _complete(proto, training, trained), trained
+    return proto, trained
 
 
 def _forward(training: Training) -> onnx.ModelProto:
@@ -60,7 +60,7 @@ def _forward(training: Training) -> onnx.ModelProto:
     return proto
 
 
-def _complete(proto: onnx.ModelProto, training: Training, trained: list[str]) -> onnx.ModelProto:
+def _complete(proto: onnx.ModelProto, training: Training, trained: list[str]) -> None:
     """Put outputs in order and drop unread inputs."""
     graph = proto.graph
     shapes = {training.logits: training.graph.tensors()[training.logits].shape}
@@ -74,4 +74,3 @@ def _complete(proto: onnx.ModelProto, training: Training, trained: list[str]) ->
     inputs = [entry for entry in graph.input if entry.name in read]
     del graph.input[:]
     graph.input.extend(inputs)
-    return proto

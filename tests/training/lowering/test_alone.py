@@ -15,6 +15,7 @@ from onnxcomp.training.lowering import (
     projected,
     relu_gradient,
     small_conv,
+    views,
 )
 from tests import zoo
 from tests.training import networks
@@ -30,6 +31,7 @@ TOLERANCES = {
     merge_masks.LOWERING.name: EXACT,
     integer_kernels.LOWERING.name: SCALES,
     projected.LOWERING.name: EXACT,
+    views.LOWERING.name: EXACT,
 }
 QUANTISED = (merge_masks.LOWERING.name, integer_kernels.LOWERING.name, projected.LOWERING.name)
 

@@ -13,6 +13,11 @@ from onnxcomp.training.lowering import edit
 from onnxcomp.training.lowering.base import Lowering
 
 
+ELEMENTWISE = frozenset(
+    "Abs Add Cast Clip Div Equal Exp FakeQuant Greater Less Log Mul Neg Sqrt Sub Tanh Where".split()
+)
+
+
 class Writer:
     """Writes the nodes that compute one tensor; their names begin with its name.
 
@@ -31,9 +36,10 @@ class Writer:
         """Add a node and return its new output; numbers are float32 scalars, lists are int64 vectors."""
         self._count += 1
         name = f"{self.output.name}.{self._count}.{op}"
-        result = edit.variable(name)
+        tensors = self._tensors(name, inputs)
+        result = edit.variable(name, shape=_broadcast(tensors) if op in ELEMENTWISE else None)
         result.dtype = dtype
-        return edit.insert(self.graph, op, self._tensors(name, inputs), result, **attrs)
+        return edit.insert(self.graph, op, tensors, result, **attrs)
 
     def into(self, op: str, *inputs: gs.Tensor | float | Sequence[int], **attrs: Any) -> None:
         """Add the node that computes :attr:`output`."""
@@ -50,6 +56,13 @@ class Writer:
             else:
                 tensors.append(edit.integers(f"{name}.{index}", value))
         return tensors
+
+
+def _broadcast(tensors: Sequence[gs.Tensor]) -> tuple[int, ...] | None:
+    """The shape of an elementwise result, by which later lowerings know what they may take along."""
+    if any(tensor.shape is None for tensor in tensors):
+        return None
+    return np.broadcast_shapes(*(tuple(tensor.shape) for tensor in tensors))
 
 
 Inputs = list[gs.Tensor]

@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from onnxcomp.training.lowering import lower
+from tests.training import networks
 from tests.training.lowering.operators.structure import assert_taken
 from tests.training.probes import check, node, probe, slopes
 
@@ -24,6 +26,20 @@ def test_gradient(op: str, opset: int, attributes: dict[str, Any]) -> None:
     model = probe(node(op, **attributes), X, opset=opset)
     assert_taken(model, "hard gates", op)
     check(model)
+
+
+def test_the_layout_may_still_change_around_them() -> None:
+    """Their parts have known shapes, so a region of channel-major layout does not end at them."""
+    net = networks.Builder(0)
+    x = networks.conv(net, "input", "first", 3, 16)
+    x = net.node("AveragePool", [x], "small", kernel_shape=[4, 4], strides=[4, 4])
+    for index in range(3):
+        x = networks.conv(net, x, f"conv{index}", 16, 16, kernel=1)
+        x = net.node("HardSwish", [x], f"active{index}", f"active{index}")
+    model = networks.compression(net.model(networks.head(net, x, "fc", 16, 10), 17, ("N", 3, 8, 8), 10))
+    counts = {rewrite.name: rewrite.nodes for rewrite in lower(model, networks.BATCH).rewrites}
+    assert counts["channel-major"] >= 3 * (1 + 4)
+    networks.assert_gradients(model)
 
 
 def test_flat_parts_and_zero() -> None:
