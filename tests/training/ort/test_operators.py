@@ -9,7 +9,9 @@ import numpy as np
 import onnx
 import pytest
 
+from onnxcomp.training.engine import build
 from onnxcomp.training.ort.differentiable import OPERATORS
+from tests.training.networks import BATCH, batch
 from tests.training.probes import Write, check, float32, gradients, node, probe, slopes
 
 RNG = np.random.default_rng(3)
@@ -168,6 +170,27 @@ def test_gradient(case: Case, opset: int) -> None:
     rng = np.random.default_rng(7)
     values = [rng.uniform(case.low, 1.5, shape) for shape in case.shapes]
     check(probe(case.write, *values, opset=opset))
+
+
+@pytest.mark.parametrize("pads", [[0, 0, 0, 0], [0, 1, 1, 0]])
+@pytest.mark.parametrize("opset", [13, 19])
+def test_average_pool_that_counts_padding_and_rounds_up(opset: int, pads: list[int]) -> None:
+    """ONNX Runtime also counts what lies behind the padding, which ONNX does not: its gradient is that
+    of its own result, by differences of which (the loss is smooth; float32) it is measured."""
+    write = node(
+        "AveragePool", kernel_shape=[3, 3], strides=[2, 2], pads=pads, ceil_mode=1, count_include_pad=1
+    )
+    engine = build(probe(write, RNG.standard_normal((1, 1, 6, 6)), opset=opset), batch_size=BATCH, threads=1)
+    engine.step(*batch())
+    gradient, values = engine.gradients["p0"].copy(), engine.parameters["p0"]
+    for index in np.ndindex(gradient.shape):
+        start, losses = float(values[index]), []
+        for step in (0.05, -0.05):
+            values[index] = start + step
+            losses.append(engine.step(*batch()).losses["loss"])
+        values[index] = start
+        slope = (losses[0] - losses[1]) / 0.1
+        assert gradient[index] == pytest.approx(slope, abs=1e-3 * float(np.abs(gradient).max()))
 
 
 @pytest.mark.parametrize(("opset", "sizes"), [(13, [1, 2, 1]), (18, None), (21, [1, 2, 1])])

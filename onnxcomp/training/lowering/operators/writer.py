@@ -12,10 +12,10 @@ from onnxcomp import graphs
 from onnxcomp.training.lowering import edit
 from onnxcomp.training.lowering.base import Lowering
 
-
-ELEMENTWISE = frozenset(
-    "Abs Add Cast Clip Div Equal Exp FakeQuant Greater Less Log Mul Neg Sqrt Sub Tanh Where".split()
-)
+_ELEMENTWISE = """
+    Abs Add Cast Clip Div Equal Exp FakeQuant Greater Less Log Mul Neg Sqrt Sub Tanh Where
+"""
+ELEMENTWISE = frozenset(_ELEMENTWISE.split())
 
 
 class Writer:
