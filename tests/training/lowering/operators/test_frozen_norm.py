@@ -16,9 +16,9 @@ def frozen(passes: str = "", opset: int = 17) -> Model:
     return model
 
 
-@pytest.mark.parametrize("opset", [13, 21])
-def test_scale_and_bias_and_all_before_train(opset: int) -> None:
-    model = frozen("prune,qat,distill", opset)
+@pytest.mark.parametrize(("passes", "opset"), [("", 13), ("prune,qat,distill", 21)])
+def test_scale_and_bias_and_all_before_train(passes: str, opset: int) -> None:
+    model = frozen(passes, opset)
     assert "features.norm0.weight" in model.roles
     networks.assert_gradients(model)
 
