@@ -3,7 +3,9 @@
 Each rank takes the steps of ``onnxcomp train`` (engine, averaged gradients, optimiser; one thread, images
 that are in memory already). Once with the images of a rank fixed, once with those of a step fixed. Runs
 with 1, 2, ... ranks take turns, so a slow moment of the machine falls on all of them. Efficiency is images
-a second over those of one rank times the number of ranks, or times the cores where these are fewer.
+a second over those of one rank times the number of ranks, or times the cores where these are fewer. On a
+busy machine that says little: more ranks get more of its cores. ``by CPU`` is the CPU time of an image with
+one rank over that with more; it leaves out waiting for the slowest.
 
 Needs ``onnxcomp[train,mpi]`` and mpirun. Prints a table and writes scaling.json.
 """
@@ -86,7 +88,7 @@ def work(model_path: Path, batch: int, steps: int) -> None:
         line = {
             "images_per_second": done / wall,
             "cpu_ms_per_image": 1e3 * used[0] * ranks.size / done,
-            "average_ms": 1e3 * used[1] / steps,
+            "exchange_ms": 1e3 * used[1] / steps,
             "step_ms": 1e3 * wall / steps,
         }
         sys.stdout.write(json.dumps(line) + "\n")
@@ -132,16 +134,18 @@ def run(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
 def table(rows: list[dict[str, Any]], cores: int) -> Iterable[str]:
     for way, title in WAYS.items():
         yield f"\n{title}\n"
-        yield "ranks  batch  images/s (min-max)       efficiency  step ms  average ms  CPU ms/image\n"
+        yield "ranks  batch  images/s (min-max)       efficiency  step ms  exchange ms  CPU ms/image  by CPU\n"
         chosen = [row for row in rows if row["way"] == way]
         alone = median(chosen[0]["images_per_second"]) / chosen[0]["ranks"]
+        least = median(chosen[0]["cpu_ms_per_image"])
         for row in chosen:
             speeds = row["images_per_second"]
             share = median(speeds) / alone / min(row["ranks"], cores)
             span = f"{median(speeds):8.1f} ({min(speeds):.1f}-{max(speeds):.1f})"
-            step, average = median(row["step_ms"]), median(row["average_ms"])
-            yield f"{row['ranks']:5}  {row['batch']:5}  {span:24} {share:10.0%}  {step:7.0f}  {average:10.1f}"
-            yield f"  {median(row['cpu_ms_per_image']):12.2f}\n"
+            step, exchange = median(row["step_ms"]), median(row["exchange_ms"])
+            used = median(row["cpu_ms_per_image"])
+            yield f"{row['ranks']:5}  {row['batch']:5}  {span:24} {share:10.0%}  {step:7.0f}  {exchange:11.1f}"
+            yield f"  {used:12.2f}  {least / used:6.0%}\n"
 
 
 def main() -> None:
@@ -158,16 +162,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--output", type=Path, default=Path("scaling.json"))
     options = parser.parse_args()
-    cores = len(os.sched_getaffinity(0))
+    cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         rows = run(options, Path(folder))
-    sys.stdout.write(f"{options.network}, one thread a rank, {cores} cores\n")
+    sys.stdout.write(f"{options.network}, one thread a rank, {cores} cores, load at the start {load:.1f}\n")
     sys.stdout.writelines(table(rows, cores))
     if max(options.ranks) > cores:
         sys.stdout.write(
             f"\nMore than {cores} ranks share the cores: nothing is to be gained by them here.\n"
         )
-    machine = {"cores": cores, "platform": platform.platform(), "load": os.getloadavg()[0]}
+    machine = {"cores": cores, "platform": platform.platform(), "load_at_start": load}
     report = {"network": options.network, "steps": options.steps, "machine": machine, "rows": rows}
     options.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
