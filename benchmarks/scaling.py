@@ -134,7 +134,7 @@ def run(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
 def table(rows: list[dict[str, Any]], cores: int) -> Iterable[str]:
     for way, title in WAYS.items():
         yield f"\n{title}\n"
-        yield "ranks  batch  images/s (min-max)       efficiency  step ms  exchange ms  CPU ms/image  by CPU\n"
+        yield "ranks  batch  images/s (min-max)      efficiency  step ms  exchange ms  CPU ms/image  by CPU\n"
         chosen = [row for row in rows if row["way"] == way]
         alone = median(chosen[0]["images_per_second"]) / chosen[0]["ranks"]
         least = median(chosen[0]["cpu_ms_per_image"])
@@ -144,8 +144,8 @@ def table(rows: list[dict[str, Any]], cores: int) -> Iterable[str]:
             span = f"{median(speeds):8.1f} ({min(speeds):.1f}-{max(speeds):.1f})"
             step, exchange = median(row["step_ms"]), median(row["exchange_ms"])
             used = median(row["cpu_ms_per_image"])
-            yield f"{row['ranks']:5}  {row['batch']:5}  {span:24} {share:10.0%}  {step:7.0f}  {exchange:11.1f}"
-            yield f"  {used:12.2f}  {least / used:6.0%}\n"
+            yield f"{row['ranks']:5}  {row['batch']:5}  {span:23} {share:10.0%}  {step:7.0f}"
+            yield f"  {exchange:11.1f}  {used:12.2f}  {least / used:6.0%}\n"
 
 
 def main() -> None:
