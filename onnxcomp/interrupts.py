@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, heard at a moment when nothing is lost."""
+"""Ctrl-C, SIGTERM and SIGHUP (the terminal went away), heard at a moment when nothing is lost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
-STOPPING = (signal.SIGINT, signal.SIGTERM)
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -34,7 +34,8 @@ class Interrupted(KeyboardInterrupt):
 class Signals:
     """Notes the first signal instead of letting it strike; a second one strikes at once.
 
-    Use it as a context. Outside the main thread, where Python takes no signals, it notes nothing.
+    Use it as a context. A signal that the process was started to ignore (``nohup``, or ``&`` in a script)
+    stays ignored. Outside the main thread, where Python takes no signals, nothing is noted.
 
     Args:
         wait: the first signal never strikes, not even in :meth:`at_once`: of several processes that
@@ -52,14 +53,16 @@ class Signals:
 
     def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._hear) for number in STOPPING}
+            self._before = {number: signal.getsignal(number) for number in STOPPING}
+            for number in self._heard():
+                signal.signal(number, self._hear)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        for number in self._heard():
+            signal.signal(number, self._before[number])
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
@@ -75,6 +78,10 @@ class Signals:
             yield
         finally:
             self._strikes = False
+
+    def _heard(self) -> list[signal.Signals]:
+        """Those that are not ignored, nor handled by something that Python cannot give back."""
+        return [number for number, handler in self._before.items() if handler not in (signal.SIG_IGN, None)]
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         second, self.pending = bool(self.pending), number

@@ -15,7 +15,9 @@ def send(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_the_first_waits_and_the_second_strikes(number: int, code: int) -> None:
     with Signals() as signals:
         assert signals.pending == 0
@@ -62,6 +64,17 @@ def test_the_handlers_before_come_back() -> None:
     with pytest.raises(ZeroDivisionError), Signals():
         raise ZeroDivisionError
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_what_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with Signals() as signals:
+            send(signal.SIGHUP)
+            assert signals.pending == 0
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_it_is_an_interrupt_for_those_who_know_no_better() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,6 +16,8 @@ from onnxcomp import model as models
 from onnxcomp import recipe as recipes
 from onnxcomp import recipe_file
 from onnxcomp.model import Form
+from onnxcomp.training import lock
+from onnxcomp.training.trainer import Trainer
 from tests import zoo
 from tests.commands.call import call
 
@@ -101,6 +106,43 @@ def test_a_compressed_file_and_a_run_dir_that_cannot_be(
         assert (code, out) == (2, "")
         assert message in err
         assert not folder.exists()
+
+
+def test_a_stopped_run_continues_and_says_how(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, network: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    common = ["compress", "prune", network, *arguments(folder, "ort-cpu", epochs=0.2)]
+    real, steps = Trainer.step, 0
+
+    def step(self: Trainer, *args: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", step)
+        code, out, err = call(capsys, *common)
+    assert (code, out) == (130, "")
+    assert err.splitlines()[-1].startswith(f"Interrupted; {folder / 'training'} is kept at step 4 of 9;")
+    assert err.splitlines()[-1].endswith(f"{network} " + " ".join(map(str, common[3:])) + " --resume")
+    assert call(capsys, *common, "--resume")[0] == 0
+    assert (folder / "deployable.onnx").is_file()
+    assert (folder / "training" / "curves.png").is_file()
+
+
+def test_two_processes_do_not_share_a_run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, network: Path
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with lock.hold(folder):
+        code, _, err = call(capsys, "compress", "prune", network, *arguments(folder))
+    assert code == 2
+    assert "is in use by process" in err.splitlines()[-1]
+    assert [path.name for path in folder.iterdir()] == [lock.NAME]
 
 
 def test_bad_input_comes_before_any_work(

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from onnxcomp import demo
+from onnxcomp.compress import Job
+from onnxcomp.model import Model
+from onnxcomp.training.progress import Silent
 from tests.commands.call import call
 
 
@@ -27,3 +30,26 @@ def test_ends_with_the_table(
     assert max(nonzero[2:]) < 0.25 * nonzero[0]
     size = [row["evaluation"]["file"]["raw"] for row in rows]
     assert max(size[3:]) < 0.45 * size[0]
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_resume_reaches_every_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resume: bool) -> None:
+    """Where a folder is there already; the others are begun."""
+    asked: list[bool] = []
+
+    def train(network: Model, *args: object, resume: bool, **options: object) -> Model:
+        asked.append(resume)
+        return network
+
+    def compress(job: Job, *args: object, **options: object) -> list[str]:
+        asked.append(job.resume)
+        raise StopIteration
+
+    monkeypatch.setattr(demo, "train", train)
+    monkeypatch.setattr(Job, "compress", compress)
+    with pytest.raises(StopIteration):
+        demo.demo(tmp_path, threads=1, progress=Silent(), resume=resume)
+    (tmp_path / "pruned").mkdir()
+    with pytest.raises(StopIteration):
+        demo.demo(tmp_path, threads=1, progress=Silent(), resume=resume)
+    assert asked == [resume, False, resume, resume]

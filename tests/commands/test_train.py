@@ -22,7 +22,6 @@ from onnxcomp.errors import OnnxcompError
 from onnxcomp.files import is_part
 from onnxcomp.model import Form, Preprocessing
 from tests import zoo
-from tests.mpi import mpirun, needs_mpi
 from tests.project import ROOT
 from tests.run import Observed
 
@@ -337,49 +336,6 @@ def test_event_files_and_frozen_statistics(run, tmp_path):
     for name, constant in before.items():
         same = np.array_equal(constant.values, after[name].values)
         assert same == ("running" in name), name
-
-
-@needs_mpi
-@pytest.mark.parametrize(
-    ("ranks", "alone", "both"),
-    [
-        (2, {"accumulate": 2}, {}),
-        (4, {"accumulate": 4}, {}),
-        (2, {"batch-size": 16}, {"batch-norm": "frozen"}),
-    ],
-    ids=["2", "4", "frozen"],
-)
-def test_ranks_are_one_process_with_the_same_global_batch(tmp_path, archive, ranks, alone, both):
-    network = write_network(tmp_path / "c.onnx", PASSES)
-    for name, options, count in (("one", alone, 1), ("ranks", {}, ranks)):
-        given = {"data": archive, "epochs": 0.25, "batch-size": 8, "log-every": 1, "lr": 0.05}
-        words = arguments(whole_folder(tmp_path / name), network, **{**given, **both, **options})
-        done = mpirun(count, "-m", "onnxcomp.cli", "train", *map(str, words), "--json")
-        assert done.returncode == 0, done.stderr
-        assert "Traceback" not in done.stderr
-    steps = round(0.25 * (1437 // (8 * ranks)))
-    assert json.loads(done.stdout)["steps"] == steps
-    one, several = (
-        [line for line in lines(tmp_path / name / "run") if "event" not in line] for name in ("one", "ranks")
-    )
-    assert [line["step"] for line in one] == [line["step"] for line in several] == [*range(1, steps + 1)]
-    for ours, theirs in zip(one, several, strict=True):
-        # float32 sums in another order: 2e-6 were measured, and training amplifies them.
-        for name in ("loss", "loss/task", "loss/soft_targets", "gradient_norm"):
-            assert ours[name] == pytest.approx(theirs[name], rel=1e-4), ours["step"]
-        assert abs(ours["accuracy"] - theirs["accuracy"]) <= 100 / (8 * ranks)
-    assert abs(one[-1]["loss"] / one[0]["loss"] - 1) > 0.01, "nothing was learned: the test says nothing"
-    assert sorted(path.name for path in (tmp_path / "ranks").iterdir()) == ["run", "t.onnx"]
-
-
-@needs_mpi
-def test_an_error_is_said_once_by_all_ranks(tmp_path, archive):
-    network = write_network(tmp_path / "m.onnx")
-    whole_folder(tmp_path / "run").joinpath("thesis.txt").write_text("dear")
-    done = mpirun(2, "-m", "onnxcomp.cli", "train", *map(str, arguments(tmp_path, network, data=archive)))
-    assert done.returncode == 2
-    assert done.stderr.count("Error:") == 1
-    assert "is not empty" in done.stderr
 
 
 def without_speed(records):
