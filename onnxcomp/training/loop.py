@@ -5,10 +5,11 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from onnxcomp.data import DataSet
+from onnxcomp.data import DataSet, TrainingBatches
 from onnxcomp.errors import TrainingError
 from onnxcomp.interrupts import Interrupted, Signals
 from onnxcomp.model import Model
@@ -18,9 +19,10 @@ from onnxcomp.training.config import TrainConfig
 from onnxcomp.training.course import Course
 from onnxcomp.training.evaluation import Evaluate, on_test_images
 from onnxcomp.training.identity import Identity, describe, fingerprint
+from onnxcomp.training.no_run_dir import NoRunDir
 from onnxcomp.training.progress import Progress, Silent
 from onnxcomp.training.ranks import Alone, Ranks
-from onnxcomp.training.run_dir import NoRunDir, RunDir
+from onnxcomp.training.run_dir import RunDir
 from onnxcomp.training.setup import begin_from, prepared, trainee_of, training_batches
 from onnxcomp.training.trainer import DivergedError, Trainer, result_of, write
 from onnxcomp.training.window import Window
@@ -77,64 +79,95 @@ def train(
         begin_from(model, weights_from, progress.note)
     batches = training_batches(model, data, config, ranks.size)
     course = Course(config, batches.steps_per_epoch)
-    identity = Identity(
-        fingerprint(model), {**config.settings(), "data": describe(data), "ranks": ranks.size}
-    )
-    trainee = trainee_of(model, config)
+    settings = {**config.settings(), "data": describe(data), "ranks": ranks.size}
+    identity = Identity(fingerprint(model), settings)
     evaluate = evaluate or on_test_images(data, config.threads, ranks)
-
-    def measure(done: int) -> None:
-        accuracy, epoch = evaluate(model), course.epoch(done)
-        run.log({"event": "epoch", "step": done, "epoch": epoch, "test_accuracy": accuracy})
-        progress.note(f"epoch {epoch:g}: test accuracy {accuracy:.2f} %")
-
     with Signals(wait=ranks.size > 1) as signals, run, _explained(run, course):
+        training = _Training(
+            model, batches, config, course, identity, evaluate, run, ranks, progress, signals
+        )
         with signals.at_once():
             saved = run.saved(identity, progress.note)
             if resume and saved is None:
                 progress.note(f"{run_dir}: nothing to resume, the run starts from its beginning")
-            start = ranks.share(run.kept)
-            unmeasured = ranks.share(course.evaluates(start) and not run.measured(start))
-            if start:
-                _write_result(model, trainee, saved, config, ranks)
-            if start >= course.steps and not unmeasured:
-                progress.note(f"{run_dir}: the run is finished")
-                return model
-            for images in (data.train, data.test):  # a broken one shows now, not hours later
-                images.check(model.image_shape[1:])
-            trainer = Trainer(
-                build(trainee, batch_size=config.batch_size, threads=config.threads),
-                trainee,
-                config,
-                course.steps,
-                ranks,
-            )
-            trainer.restore(saved)
-            run.begin(identity, start, progress.note)
-            if unmeasured:
-                measure(start)
-        progress.begin(start, course.steps)
-        window = Window(saved.window if saved else None)
-        parts = range(ranks.rank * config.accumulate, (ranks.rank + 1) * config.accumulate)
-        with closing(batches.iterate(start, course.steps, parts, config.workers)) as stream:
+            trainer = training.begin(saved, data, build)
+        if trainer is not None:
+            training.steps(trainer, Window(saved.window if saved else None))
+    return model
+
+
+@dataclass(frozen=True)
+class _Training:
+    """What a run consists of, but for what is built when it begins.
+
+    Attributes:
+        model: receives the values that are measured, and in the end the result.
+    """
+
+    model: Model
+    batches: TrainingBatches
+    config: TrainConfig
+    course: Course
+    identity: Identity
+    evaluate: Evaluate
+    run: RunDir | NoRunDir
+    ranks: Ranks
+    progress: Progress
+    signals: Signals
+
+    def begin(
+        self, saved: Checkpoint | None, data: DataSet, build: Callable[..., engine.Engine]
+    ) -> Trainer | None:
+        """Build, and continue after what rank 0 has ``saved``; None where the run is finished."""
+        run, config, steps = self.run, self.config, self.course.steps
+        trainee = trainee_of(self.model, config)
+        start = self.ranks.share(run.kept)
+        unmeasured = self.ranks.share(self.course.evaluates(start) and not run.measured(start))
+        if start:
+            _write_result(self.model, trainee, saved, config, self.ranks)
+        if start >= steps and not unmeasured:
+            self.progress.note(f"{run.path}: the run is finished")
+            return None
+        for images in (data.train, data.test):  # a broken one shows now, not hours later
+            images.check(self.model.image_shape[1:])
+        built = build(trainee, batch_size=config.batch_size, threads=config.threads)
+        trainer = Trainer(built, trainee, config, steps, self.ranks)
+        trainer.restore(saved)
+        run.begin(self.identity, start, self.progress.note)
+        if unmeasured:
+            self.measure(start)
+        self.progress.begin(start, steps)
+        return trainer
+
+    def steps(self, trainer: Trainer, window: Window) -> None:
+        """The loop: from the step that the run is kept at to the last."""
+        config, course, run, rank = self.config, self.course, self.run, self.ranks.rank
+        start, per_step = run.kept, config.accumulate
+        parts = range(rank * per_step, (rank + 1) * per_step)
+        with closing(self.batches.iterate(start, course.steps, parts, config.workers)) as stream:
             for done in range(start + 1, course.steps + 1):
-                window.add(trainer.step(done - 1, islice(stream, config.accumulate)))
+                window.add(trainer.step(done - 1, islice(stream, per_step)))
                 means = {**window.means(), "sparsity": trainer.sparsity}
-                progress.update(done, means)
+                self.progress.update(done, means)
                 if course.logs(done):
                     run.log({"step": done, "epoch": course.epoch(done), "lr": trainer.lr(done - 1), **means})
                     window = Window()
-                stopping = ranks.any(bool(signals.pending))
+                stopping = self.ranks.any(bool(self.signals.pending))
                 if stopping or course.saves(done):
-                    run.save(trainer.state(done, window.sums), identity)
+                    run.save(trainer.state(done, window.sums), self.identity)
                 if stopping:
-                    raise Interrupted(signals.pending or signal.SIGTERM)
+                    raise Interrupted(self.signals.pending or signal.SIGTERM)
                 if course.evaluates(done):
-                    with signals.at_once():
-                        trainer.save(model)
-                        measure(done)
+                    with self.signals.at_once():
+                        trainer.save(self.model)
+                        self.measure(done)
                 window.restart_clock()
-    return model
+
+    def measure(self, done: int) -> None:
+        """Test accuracy of :attr:`model`, which holds the values after ``done`` steps."""
+        accuracy, epoch = self.evaluate(self.model), self.course.epoch(done)
+        self.run.log({"event": "epoch", "step": done, "epoch": epoch, "test_accuracy": accuracy})
+        self.progress.note(f"epoch {epoch:g}: test accuracy {accuracy:.2f} %")
 
 
 def _write_result(

@@ -177,36 +177,5 @@ class RunDir:
         return Identity(content.pop("model"), content)
 
 
-class NoRunDir:
-    """What the other ranks have for the run's folder, which is rank 0's."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.kept = 0
-
-    def __enter__(self) -> NoRunDir:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
-
-    def saved(self, identity: Identity, note: Note) -> Checkpoint | None:
-        return None
-
-    def begin(self, identity: Identity, step: int, note: Note) -> None:
-        pass
-
-    def log(self, record: Mapping[str, Any]) -> None:
-        pass
-
-    def measured(self, step: int) -> bool:
-        return False
-
-    def save(self, state: Checkpoint, identity: Identity) -> None:
-        self.kept = state.step
-
-
 def _damaged(path: Path) -> CheckpointError:
     return CheckpointError("is damaged", where=str(path), fix="choose another --run-dir")

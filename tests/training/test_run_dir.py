@@ -11,7 +11,7 @@ from onnxcomp.errors import CheckpointError, OnnxcompError, TrainingError
 from onnxcomp.training import lock
 from onnxcomp.training.checkpoint import Checkpoint
 from onnxcomp.training.identity import Identity
-from onnxcomp.training.run_dir import NoRunDir, RunDir
+from onnxcomp.training.run_dir import RunDir
 
 IDENTITY = Identity("abc", {"lr": 0.1, "epochs": 2.0})
 
@@ -182,13 +182,3 @@ def test_tensorboard_goes_into_a_folder_of_its_own(tmp_path):
             run.log({"step": 4 if resume else 3, "loss": 1.0})
     assert len(list((tmp_path / "a" / "tensorboard").iterdir())) == 2
     assert [record["step"] for record in run.journal.records()] == [3, 4]
-
-
-def test_other_ranks_write_nothing(tmp_path):
-    with NoRunDir(tmp_path / "a") as run:
-        assert run.saved(IDENTITY, silent) is None
-        run.begin(IDENTITY, 0, silent)
-        run.log({"step": 1})
-        run.save(state(5), IDENTITY)
-        assert (run.kept, run.measured(5)) == (5, False)
-    assert not list(tmp_path.iterdir())
