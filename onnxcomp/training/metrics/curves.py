@@ -20,7 +20,7 @@ _PANELS = (
     ("images_per_second", "Speed", "images a second", 1.0),
 )
 _DECADES = 100.0
-"""Ratio of the largest to the smallest loss beyond which its axis is logarithmic."""
+"""Ratio of the largest to the smallest total loss beyond which its axis is logarithmic."""
 _MARKED = 30
 """Points up to which each has a marker; a line through fewer than two shows nothing."""
 
@@ -54,7 +54,7 @@ def curves(records: Iterable[Mapping[str, Any]], path: Path) -> None:
         _draw(axis, groups[group], factor)
         axis.set_title(title, loc="left")
         axis.set(xlabel=_x_label(records), ylabel=unit)
-    if _spans_decades(groups["loss"]):
+    if _spans_decades(groups["loss"].get("total", [])):
         axes[0].set_yscale("log")
     for axis in axes[2:]:
         axis.set_ylim(bottom=0)
@@ -77,8 +77,8 @@ def _moves(group: Mapping[str, Series]) -> bool:
     return any(value for series in group.values() for _, value in series)
 
 
-def _spans_decades(group: Mapping[str, Series]) -> bool:
-    values = [value for series in group.values() for _, value in series if math.isfinite(value)]
+def _spans_decades(series: Series) -> bool:
+    values = [value for _, value in series if math.isfinite(value)]
     return bool(values) and min(values) > 0 and max(values) > _DECADES * min(values)
 
 
