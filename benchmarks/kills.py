@@ -91,15 +91,14 @@ def newest(folder: Path) -> int:
 
 def kill(folder: Path, model: Path, epochs: float, after: float) -> Kill | None:
     """Start or resume the training and kill it; None if it ended first."""
-    before = newest(folder)
+    before, old = newest(folder), parts(folder)
     process = start(folder, model, epochs)
     try:
         code = process.wait(after)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-        parts = [path for path in folder.rglob("*") if files.is_part(path.name)]
-        return Kill(after, newest(folder) - before, bool(parts))
+        return Kill(after, newest(folder) - before, bool(parts(folder) - old))
     if code:
         raise RuntimeError((folder / "log").read_text())
     return None
@@ -119,11 +118,19 @@ def finish(folder: Path, model: Path, epochs: float) -> tuple[float, float]:
     return first or total, total
 
 
-def same(ours: Path, theirs: Path) -> bool:
-    """The final files to the byte, and the metrics but for the speed."""
+def parts(folder: Path) -> set[Path]:
+    """Files that a kill left half-written."""
+    return {path for path in folder.rglob("*") if files.is_part(path.name)} if folder.is_dir() else set()
+
+
+def differences(ours: Path, theirs: Path) -> list[str]:
+    """What tells the end of a killed training from that of an uninterrupted one; empty for nothing."""
+    found = [f"left {path.name}" for path in sorted(parts(ours))]
     if (ours / "t.onnx").read_bytes() != (theirs / "t.onnx").read_bytes():
-        return False
-    return _metrics(ours) == _metrics(theirs)
+        found.append("other bytes in the final file")
+    if _metrics(ours) != _metrics(theirs):
+        found.append("other metrics")
+    return found
 
 
 def _metrics(folder: Path) -> list[dict[str, object]]:
@@ -142,14 +149,14 @@ def main() -> int:
     seed = np.random.SeedSequence(given.seed).entropy
     chance = np.random.default_rng(seed)
     kills: list[Kill] = []
-    equal: list[bool] = []
+    ends: list[list[str]] = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         model = prepare(folder, given.network)
         first, total = finish(folder / "whole", model, given.epochs)
         window = 2 * first + (total - first) / 8
         while len(kills) < given.kills:
-            cut = folder / f"cut{len(equal)}"
+            cut = folder / f"cut{len(ends)}"
             while len(kills) < given.kills:
                 found = kill(cut, model, given.epochs, chance.uniform(0, window))
                 if found is None:
@@ -157,11 +164,9 @@ def main() -> int:
                 kills.append(found)
                 sys.stderr.write(f"\r{len(kills)} kills, at step {newest(cut)} ")
             finish(cut, model, given.epochs)
-            equal.append(same(cut, folder / "whole"))
-            left = [path for path in cut.rglob("*") if files.is_part(path.name)]
-            equal[-1] &= not left
+            ends.append(differences(cut, folder / "whole"))
         steps = newest(folder / "whole")
-    report(kills, equal, steps, total)
+    report(kills, ends, steps, total)
     content = {
         "network": given.network,
         "recipe": RECIPE,
@@ -171,26 +176,27 @@ def main() -> int:
         "seconds_uninterrupted": total,
         "seed": str(seed),
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} processors",
-        "trainings": len(equal),
-        "identical": sum(equal),
+        "trainings": len(ends),
+        "differences": ends,
         "kills": [asdict(one) for one in kills],
     }
     files.write_atomically(given.output, lambda path: _write(path, json.dumps(content, indent=2)))
-    return 0 if all(equal) else 1
+    return 1 if any(ends) else 0
 
 
 def _write(path: Path, text: str) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def report(kills: list[Kill], equal: list[bool], steps: int, total: float) -> None:
+def report(kills: list[Kill], ends: list[list[str]], steps: int, total: float) -> None:
     moments = Counter(one.moment for one in kills)
     rows = [
         ("steps of a training, uninterrupted", f"{steps} in {total:.0f} s"),
         ("kills", str(len(kills))),
         *((f"  while {moment}", str(count)) for moment, count in sorted(moments.items())),
-        ("trainings that they were spread over", str(len(equal))),
-        ("of these ended with the same bytes and metrics", str(sum(equal))),
+        ("trainings that they were spread over", str(len(ends))),
+        ("of these ended with the same bytes and metrics", str(sum(not end for end in ends))),
+        *((f"  one {difference}", "") for end in ends for difference in end),
     ]
     sys.stdout.write("\n".join(["", *(f"{name:<48}{value:>16}" for name, value in rows), ""]))
 

@@ -112,7 +112,6 @@ class RunDir:
         if not self._held:
             self._hold()
             self._check()
-        files.remove_parts(self.path)
         self.checkpoints.clean(step)
         with files.atomic_path(self.config) as temporary:
             content = json.dumps({"model": identity.model, **identity.settings}, indent=2)
@@ -143,7 +142,8 @@ class RunDir:
             OnnxcompError: it cannot be written.
         """
         if importlib.util.find_spec("matplotlib") is not None:
-            curves(self.journal.records(), self.path / "curves.png")
+            with self:
+                curves(self.journal.records(), self.path / "curves.png")
 
     def save(self, state: Checkpoint, identity: Identity) -> None:
         """Write a checkpoint, which vouches for the metrics up to its step.
@@ -171,6 +171,7 @@ class RunDir:
     def _hold(self) -> None:
         self._open.enter_context(lock.hold(self.path))
         self._held = True
+        files.remove_parts(self.path)  # no other process can be writing them now
 
     def _identity(self) -> Identity:
         content = json.loads(self.config.read_text(encoding="utf-8"))

@@ -182,3 +182,17 @@ def test_tensorboard_goes_into_a_folder_of_its_own(tmp_path):
             run.log({"step": 4 if resume else 3, "loss": 1.0})
     assert len(list((tmp_path / "a" / "tensorboard").iterdir())) == 2
     assert [record["step"] for record in run.journal.records()] == [3, 4]
+
+
+def test_the_curves_of_a_finished_run_leave_nothing_beside_them(run):
+    with run:
+        run.log({"step": 1, "epoch": 1.0, "loss": 1.0})
+    (run.path / ".curves.png.a1b2c3d4.part").write_bytes(b"half")  # as after a kill
+    again = RunDir(run.path, resume=True)
+    again.draw()
+    assert (run.path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in run.path.iterdir()) == [
+        *(".lock", "config.json", "curves.png", "metrics.jsonl"),
+    ]
+    with lock.hold(run.path), pytest.raises(TrainingError, match="is in use"):
+        again.draw()
