@@ -22,6 +22,8 @@ from onnxcomp.training.lowering.parameters import Array, aligned
 from onnxcomp.training.lowering.views import GRADIENT_SUFFIX
 from onnxcomp.training.ort.gradients import differentiate
 
+LARGE = 2**25  # bytes; below, giving memory back takes longer than it is worth
+
 
 class OrtEngine:
     """See :class:`onnxcomp.training.engine.Engine`."""
@@ -54,7 +56,8 @@ class OrtEngine:
         outputs.update((name + GRADIENT_SUFFIX, self.gradients[name]) for name in trained)
         self._binding = self._bind(inputs, outputs)
         del training, proto
-        memory.release()
+        if sum(array.nbytes for array in inputs.values()) > LARGE:
+            memory.release()
 
     def _bind(self, inputs: dict[str, NDArray[Any]], outputs: dict[str, Array]) -> Any:
         binding = self._session.io_binding()
