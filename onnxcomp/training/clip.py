@@ -71,19 +71,6 @@ def clip_norm(gradients: Mapping[str, Array], limit: float, *, size: float | Non
     return before
 
 
-def clip_value(gradients: Mapping[str, Array], limit: float) -> None:
-    """Bring every element of ``gradients`` within ``-limit..limit``, in place.
-
-    As ``torch.nn.utils.clip_grad_value_``.
-
-    Raises:
-        TrainingError: ``limit`` is out of range.
-    """
-    check_limit(limit)
-    for gradient in gradients.values():
-        np.clip(gradient, -limit, limit, out=gradient)
-
-
 def check_limit(limit: float) -> None:
     """Refuse a limit that is not a number above 0.
 

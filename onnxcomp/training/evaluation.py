@@ -22,7 +22,7 @@ def on_test_images(data: DataSet, threads: int, ranks: Ranks) -> Evaluate:
     share = data.test if ranks.size == 1 else every_nth(data.test, ranks.size, ranks.rank)
 
     def evaluate(model: Model) -> float:
-        right = np.array(len(share) and accuracy(model, share, threads=threads) * len(share))
+        right = np.array(accuracy(model, share, threads=threads) * len(share) if len(share) else 0.0)
         ranks.average([right])
         return float(right) * ranks.size / len(data.test)
 

@@ -130,7 +130,7 @@ class _Training:
             return None
         for images in (data.train, data.test):  # a broken one shows now, not hours later
             images.check(self.model.image_shape[1:])
-        built = build(trainee, batch_size=config.batch_size, threads=config.threads)
+        built = build(trainee, batch_size=config.batch_size, threads=config.threads, projected=True)
         trainer = Trainer(built, trainee, config, steps, self.ranks)
         trainer.restore(saved)
         run.begin(self.identity, start, self.progress.note)

@@ -31,7 +31,7 @@ class Trainer:
     """Engine, optimiser, compression and averaged weights, moved together.
 
     Args:
-        engine: made for ``model``.
+        engine: made for ``model``; it may be promised projected weights.
         model: compression form.
         steps: of the whole run.
         ranks: the processes that train together.
@@ -72,7 +72,7 @@ class Trainer:
         """
         self._compression.before_step(step)
         outcome = self._global_step(batches)
-        size = self._clip(step, outcome, self._global_step.gradients)
+        size = self._clip(step, outcome)
         momentum = self._schedule.momentum(step, self._steps)
         self._optimizer.step(self._global_step.gradients, self.lr(step), momentum)
         self._compression.after_step()
@@ -121,8 +121,10 @@ class Trainer:
             self._ranks.broadcast(arrays.values())
         self._compression.restore()
 
-    def _clip(self, step: int, outcome: Outcome, gradients: Mapping[str, Array]) -> float:
-        """Check and clip; the norm of the gradients before."""
+    def _clip(self, step: int, outcome: Outcome) -> float:
+        """Check and clip what the optimiser moves; the norm of its gradients before."""
+        found = self._global_step.gradients
+        gradients = {name: found[name] for name in self._optimizer.names}
         if not math.isfinite(outcome.losses["loss"]):
             raise self._diverged(f"the loss is {outcome.losses['loss']}", step + 1, outcome)
         size = clip.norm(gradients)
@@ -130,7 +132,7 @@ class Trainer:
             name = next(name for name, array in gradients.items() if not np.isfinite(array).all())
             raise self._diverged(f"the gradient of {name} is not finite", step + 1, outcome)
         if self._config.clip is not None and size > self._config.clip:
-            clip.clip_norm(gradients, self._config.clip)
+            clip.clip_norm(gradients, self._config.clip, size=size)
         return size
 
     def _diverged(self, what: str, step: int, outcome: Outcome | None = None) -> DivergedError:

@@ -85,4 +85,4 @@ class FakeEngine:
 
 def fake(disturb: Callable[[int, FakeEngine], None] | None = None) -> Callable[..., FakeEngine]:
     """A ``build`` for the loop."""
-    return lambda model, *, batch_size, threads: FakeEngine(model, disturb)
+    return lambda model, *, batch_size, threads, projected: FakeEngine(model, disturb)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from onnxcomp.errors import TrainingError
-from onnxcomp.training.clip import RUN, clip_norm, clip_value, norm
+from onnxcomp.training.clip import RUN, clip_norm, norm
 
 SHAPES = {"weight": (7, 5, 3, 3), "bias": (7,), "scale": (), "large": (3, RUN - 1)}
 
@@ -59,13 +59,6 @@ def test_a_norm_that_is_known_is_not_computed_again():
     np.testing.assert_allclose(values["a"], [1, 2], rtol=1e-6)
 
 
-def test_clip_value_by_hand():
-    values = {"a": np.array([-3, -0.5, 0, 0.25, 9], np.float32), "b": np.array(-2, np.float32)}
-    clip_value(values, 0.5)
-    assert values["a"].tolist() == [-0.5, -0.5, 0, 0.25, 0.5]
-    assert values["b"] == -0.5
-
-
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
 def test_a_norm_that_is_no_number_is_refused_before_anything_changes(broken):
     values = gradients()
@@ -77,25 +70,19 @@ def test_a_norm_that_is_no_number_is_refused_before_anything_changes(broken):
 
 
 @pytest.mark.parametrize("limit", [0.0, -1.0, math.inf, math.nan])
-@pytest.mark.parametrize("clip", [clip_norm, clip_value])
-def test_limits_out_of_range(clip, limit):
+def test_limits_out_of_range(limit):
     with pytest.raises(TrainingError, match=r"--clip: .* is out of range; give a number above 0"):
-        clip(gradients(), limit)
+        clip_norm(gradients(), limit)
 
 
 @pytest.mark.parametrize("limit", [0.1, 5.0, 1e4])
 def test_agrees_with_torch(limit):
     torch = pytest.importorskip("torch")
-    for function, theirs in (
-        (clip_norm, torch.nn.utils.clip_grad_norm_),
-        (clip_value, torch.nn.utils.clip_grad_value_),
-    ):
-        ours = gradients()
-        parameters = {name: torch.nn.Parameter(torch.zeros(array.shape)) for name, array in ours.items()}
-        for name, parameter in parameters.items():
-            parameter.grad = torch.from_numpy(ours[name].copy())
-        found, expected = function(ours, limit), theirs(list(parameters.values()), limit)
-        if expected is not None:
-            assert found == pytest.approx(float(expected), rel=1e-6)
-        for name, parameter in parameters.items():
-            np.testing.assert_allclose(ours[name], parameter.grad.numpy(), rtol=1e-6)
+    ours = gradients()
+    parameters = {name: torch.nn.Parameter(torch.zeros(array.shape)) for name, array in ours.items()}
+    for name, parameter in parameters.items():
+        parameter.grad = torch.from_numpy(ours[name].copy())
+    expected = float(torch.nn.utils.clip_grad_norm_(list(parameters.values()), limit))
+    assert clip_norm(ours, limit) == pytest.approx(expected, rel=1e-6)
+    for name, parameter in parameters.items():
+        np.testing.assert_allclose(ours[name], parameter.grad.numpy(), rtol=1e-6)

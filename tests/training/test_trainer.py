@@ -10,7 +10,9 @@ import pytest
 from onnxcomp import graphs
 from onnxcomp.passes.qat.scales import weight_scale
 from onnxcomp.training.config import TrainConfig
+from onnxcomp.training.engine import build
 from onnxcomp.training.trainer import DivergedError, Trainer, result_of
+from tests.training import networks
 from tests.training.fake import CLASSES, PRUNE, SIZE, FakeEngine, linear
 
 CONFIG = TrainConfig(1, batch_size=8, lr=0.1, threads=1)
@@ -144,3 +146,20 @@ def test_accumulated_batches_count_as_one_step():
         two.step(step, [(images[:4], labels[:4]), (images[4:], labels[4:])])
     # float32 sums in another order.
     np.testing.assert_allclose(one.parameters["weight"], two.parameters["weight"], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["densenet", "resnet"])
+def test_the_promise_of_projected_weights_changes_no_bit(name: str) -> None:
+    """Masks close and scales follow the weights while it trains."""
+    passes = "prune{sparsity=0.8 begin=0 end=1 frequency=2},qat,distill"
+    model = networks.zoo_compression(name, passes)
+    weights = []
+    for projected in (True, False):
+        engine = build(model, batch_size=networks.BATCH, threads=1, projected=projected)
+        moved = Trainer(engine, model, TrainConfig(epochs=1, lr=0.05, threads=1), 8)
+        for step in range(8):
+            moved.step(step, [networks.batch(step)])
+        assert moved.sparsity > 0.5
+        weights.append({key: array.copy() for key, array in engine.parameters.items()})
+    for key, array in weights[0].items():
+        np.testing.assert_array_equal(array, weights[1][key], err_msg=key)
