@@ -66,11 +66,11 @@ def command(
         options.set_preprocessing(model, preprocess)
         data_set = open_data(data)
         options.fit_to_data(model, data_set, path)
-        with ConsoleProgress(console.console(stderr=True)) as progress, options.about(path, model):
+        with ConsoleProgress(console.console(stderr=True)) as progress, options.about(path) as shown:
             job = compress.Job(
                 data_set, config, chosen, run_dir, progress, resume, calibration_images=calibration_images
             )
-            rows = job.compress(model, recipe, baseline=baseline)
+            rows = job.compress(shown(model), recipe, baseline=baseline)
     if as_json:
         click.echo(console.to_json(rows))
     else:

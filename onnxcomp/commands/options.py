@@ -143,12 +143,21 @@ def open_calibration(
 
 
 @contextmanager
-def about(path: Path, model: Model) -> Iterator[None]:
-    """Let an error about the network, or about one of its nodes, name the file that the user gave."""
+def about(path: Path) -> Iterator[Callable[[Model], Model]]:
+    """Let an error about the network, or about one of its nodes, name the file that the user gave.
+
+    Gives a function that is shown the network and gives it back: it is not held here.
+    """
+    names = []
+
+    def shown(model: Model) -> Model:
+        names.append(model.graph.name)
+        return model
+
     try:
-        yield
+        yield shown
     except OnnxcompError as error:
-        if error.where == model.graph.name:
+        if error.where in names:
             where = str(path)
         elif error.where.startswith("node "):
             where = f"{path}: {error.where}"

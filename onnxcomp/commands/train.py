@@ -73,13 +73,13 @@ def command(
     run_dir = run_dir or Path("runs") / output.stem
     with options.resumable(resume=resume):
         ranks = open_ranks()
-        model = models.load(model_path)
-        options.set_preprocessing(model, preprocess)
+        network = [models.load(model_path)]  # a list: nothing here holds the network while it trains
+        options.set_preprocessing(network[0], preprocess)
         data_set = open_data(data)
-        options.fit_to_data(model, data_set, model_path)
-        with ConsoleProgress(console(stderr=True)) as progress, options.about(model_path, model):
+        options.fit_to_data(network[0], data_set, model_path)
+        with ConsoleProgress(console(stderr=True)) as progress, options.about(model_path) as shown:
             trained = train(
-                model, data_set, config, run_dir,
+                shown(network.pop()), data_set, config, run_dir,
                 resume=resume, progress=progress, ranks=ranks, weights_from=weights_from,
             )  # fmt: skip
         if ranks.rank > 0:

@@ -73,7 +73,8 @@ class Engine(Protocol):
         """
 
     def save(self, model: Model) -> None:
-        """Write copies of the parameters into the constants of ``model`` that have their names."""
+        """Give ``model`` the trained values: constants of which the engine has an array become that
+        array, nothing is copied, and later steps change them."""
 
 
 def build(

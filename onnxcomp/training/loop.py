@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from onnxcomp import memory
 from onnxcomp.data import DataSet, TrainingBatches
 from onnxcomp.errors import TrainingError
 from onnxcomp.interrupts import Interrupted, Signals
@@ -136,6 +137,8 @@ class _Training:
         run.begin(self.identity, start, self.progress.note)
         if unmeasured:
             self.measure(start)
+        built.save(self.model)  # so that what it was made of is not held twice
+        memory.release()
         self.progress.begin(start, steps)
         return trainer
 

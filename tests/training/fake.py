@@ -65,7 +65,7 @@ class FakeEngine:
     def save(self, model: Model) -> None:
         for name, constant in model.constants().items():
             if name in self.parameters:
-                constant.values = self.parameters[name].copy()
+                constant.values = self.parameters[name]
 
     def step(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
         mask = self.parameters.get("weight.mask", np.float32(1))

@@ -81,8 +81,8 @@ class OrtEngine:
     def save(self, model: Model) -> None:
         """See :meth:`onnxcomp.training.engine.Engine.save`."""
         for name, constant in model.constants().items():
-            if name in self.parameters:
-                constant.values = self.parameters[name].copy()
+            if name in self._inputs:
+                constant.values = self._inputs[name]
 
     def _check(self, images: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
         if images.shape != self._images.shape or labels.shape != self._labels.shape:
