@@ -123,8 +123,9 @@ class Trainer:
 
     def _clip(self, step: int, outcome: Outcome) -> float:
         """Check and clip what the optimiser moves; the norm of its gradients before."""
-        found = self._global_step.gradients
-        gradients = {name: found[name] for name in self._optimizer.names}
+        moved = self._optimizer.names
+        # In the order of the gradients, which every process has: the norm is a sum in this order.
+        gradients = {name: array for name, array in self._global_step.gradients.items() if name in moved}
         if not math.isfinite(outcome.losses["loss"]):
             raise self._diverged(f"the loss is {outcome.losses['loss']}", step + 1, outcome)
         size = clip.norm(gradients)

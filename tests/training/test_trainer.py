@@ -9,8 +9,10 @@ import pytest
 
 from onnxcomp import graphs
 from onnxcomp.passes.qat.scales import weight_scale
+from onnxcomp.training import clip
 from onnxcomp.training.config import TrainConfig
 from onnxcomp.training.engine import build
+from onnxcomp.training.optim import Optimizer
 from onnxcomp.training.trainer import DivergedError, Trainer, result_of
 from tests.training import networks
 from tests.training.fake import CLASSES, PRUNE, SIZE, FakeEngine, linear
@@ -112,6 +114,17 @@ def test_clipping_bounds_the_norm_and_says_what_it_was():
     moved = np.abs(clipped.parameters["bias"] - linear().constants()["bias"].values).max()
     # With Nesterov momentum a step is at most lr * 1.9 * norm long.
     assert 0 < moved <= 1.9 * 1e-3 * clipped.lr(0) * (1 + 1e-3)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_norm_is_a_sum_in_the_same_order_in_every_process(monkeypatch, reverse):
+    """The names come as a set, whose order is another in every process: so would be the last bit."""
+    orders = []
+    names = sorted(["weight", "bias"], reverse=reverse)
+    monkeypatch.setattr(Optimizer, "names", names)
+    monkeypatch.setattr(clip, "norm", lambda gradients: orders.append(list(gradients)) or 1.0)
+    trainer().step(0, [batch(0)])
+    assert orders == [["weight", "bias"]]
 
 
 def test_the_average_is_what_is_saved_with_masks_and_scales_of_its_own():
