@@ -122,7 +122,12 @@ def test_the_norm_is_a_sum_in_the_same_order_in_every_process(monkeypatch, rever
     orders = []
     names = sorted(["weight", "bias"], reverse=reverse)
     monkeypatch.setattr(Optimizer, "names", names)
-    monkeypatch.setattr(clip, "norm", lambda gradients: orders.append(list(gradients)) or 1.0)
+
+    def norm(gradients):
+        orders.append(list(gradients))
+        return 1.0
+
+    monkeypatch.setattr(clip, "norm", norm)
     trainer().step(0, [batch(0)])
     assert orders == [["weight", "bias"]]
 
