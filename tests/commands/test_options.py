@@ -24,7 +24,8 @@ from tests.training.fake import linear
 def test_an_error_about_the_network_names_the_file(where: str, expected: str) -> None:
     model = linear()
     assert model.graph.name == "main_graph"
-    with pytest.raises(PassError) as caught, options.about(Path("a/m.onnx"), model):
+    with pytest.raises(PassError) as caught, options.about(Path("a/m.onnx")) as shown:
+        assert shown(model) is model
         raise PassError("is wrong", where=where, fix="mend it")
     error = caught.value
     assert (error.what, error.where, error.fix) == ("is wrong", expected, "mend it")
