@@ -69,7 +69,9 @@ def work(model_path: Path, batch: int, steps: int) -> None:
     ranks = Timed(open_ranks())
     model = models.load(model_path)
     config = TrainConfig(epochs=1, batch_size=batch, lr=1e-3, threads=1)
-    trainer = Trainer(engine.build(model, batch_size=batch, threads=1), model, config, 10**9, ranks)
+    trainer = Trainer(
+        engine.build(model, batch_size=batch, threads=1, projected=True), model, config, 10**9, ranks
+    )
     rng = np.random.default_rng(ranks.rank)
     images = rng.standard_normal((batch, 3, SIZE, SIZE), np.float32)
     labels = rng.integers(0, CLASSES, batch)

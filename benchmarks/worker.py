@@ -52,6 +52,7 @@ class Onnxcomp:
     """The trainer of ``onnxcomp train``, without its data and files."""
 
     def __init__(self, spec: dict[str, Any]) -> None:
+        from onnxcomp import memory
         from onnxcomp import model as models
         from onnxcomp.training import engine
         from onnxcomp.training.config import TrainConfig
@@ -61,8 +62,12 @@ class Onnxcomp:
         config = TrainConfig(
             epochs=1, batch_size=spec["batch"], lr=LR, schedule="constant", warmup=0, threads=spec["threads"]
         )
-        self._engine = TimedEngine(engine.build(model, batch_size=spec["batch"], threads=spec["threads"]))
+        # As the loop does it.
+        built = engine.build(model, batch_size=spec["batch"], threads=spec["threads"], projected=True)
+        self._engine = TimedEngine(built)
         self._trainer = Trainer(self._engine, model, config, 10**9)
+        built.save(model)
+        memory.release()
         self._threads = spec["threads"]
         self._done = 0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -28,48 +28,61 @@ def update(
         allocation: ``uniform`` prunes every tensor to ``sparsity``; ``global`` ranks all weights
             together and keeps at least :data:`KEEP` of each tensor.
     """
-    if allocation == "uniform":
-        for name, weight in weights.items():
-            scores = _scores(weight, masks[name])
-            _close(masks[name], _smallest(scores, round(sparsity * weight.size)))
-        return
-    names = list(weights)
-    sizes = [weights[name].size for name in names]
-    scores = np.concatenate([_protect(_scores(weights[n], masks[n])) for n in names])
-    chosen = _smallest(scores, round(sparsity * scores.size))
-    bounds = np.cumsum([0, *sizes])
-    positions = np.searchsorted(chosen, bounds)
-    for index, name in enumerate(names):
-        inside = chosen[positions[index] : positions[index + 1]] - bounds[index]
-        _close(masks[name], inside)
+    groups = [[name] for name in weights] if allocation == "uniform" else [list(weights)]
+    for names in groups:
+        _close(names, weights, masks, sparsity, protect=allocation != "uniform")
 
 
-def _scores(weight: Array, mask: Array) -> Array:
+def _close(
+    names: Sequence[str],
+    weights: Mapping[str, Array],
+    masks: Mapping[str, Array],
+    sparsity: float,
+    *,
+    protect: bool,
+) -> None:
+    """Close the masks of a group that is ranked together.
+
+    The scores are computed twice, because one copy of all of them is what a large network has room for.
+    """
+    scores = np.empty(sum(weights[name].size for name in names), np.float32)
+    start = 0
+    for name in names:
+        part = _scores(weights[name], masks[name], protect=protect)
+        scores[start : start + part.size] = part
+        start += part.size
+    threshold, ties = _threshold(scores, round(sparsity * scores.size))
+    del scores
+    for name in names:
+        part = _scores(weights[name], masks[name], protect=protect)
+        flat = masks[name].reshape(-1)
+        flat[part < threshold] = 0
+        tied = np.flatnonzero(part == threshold)[:ties]
+        flat[tied] = 0
+        ties -= tied.size
+
+
+def _scores(weight: Array, mask: Array, *, protect: bool) -> Array:
+    """Magnitudes; -1 where the mask is closed, infinite for the largest, which are to be protected."""
     scores = np.abs(weight).reshape(-1)
     scores[mask.reshape(-1) == 0] = -1
+    if protect:
+        kept = max(1, round(KEEP * scores.size))
+        scores[np.argpartition(scores, scores.size - kept)[scores.size - kept :]] = np.inf
     return scores
 
 
-def _protect(scores: Array) -> Array:
-    kept = max(1, round(KEEP * scores.size))
-    scores[np.argpartition(scores, scores.size - kept)[scores.size - kept :]] = np.inf
-    return scores
+def _threshold(scores: Array, count: int) -> tuple[np.float32, int]:
+    """The ``count``-th smallest score, and how many that are equal to it belong to the ``count`` smallest.
 
-
-def _smallest(scores: Array, count: int) -> npt.NDArray[np.intp]:
-    """Sorted positions of the ``count`` smallest scores, those at the threshold by position."""
-    finite = int(np.isfinite(scores).sum())
-    count = min(count, finite)
+    Infinite scores are never among them. The order of ``scores`` is lost.
+    """
+    count = min(count, int(np.isfinite(scores).sum()))
     if count <= 0:
-        return np.empty(0, np.intp)
-    threshold = np.partition(scores, count - 1)[count - 1]
-    below = np.flatnonzero(scores < threshold)
-    tied = np.flatnonzero(scores == threshold)[: count - below.size]
-    return np.sort(np.concatenate([below, tied]))
-
-
-def _close(mask: Array, positions: npt.NDArray[np.intp]) -> None:
-    mask.reshape(-1)[positions] = 0
+        return np.float32(-np.inf), 0
+    scores.partition(count - 1)
+    threshold = scores[count - 1]
+    return threshold, count - int(np.count_nonzero(scores[:count] < threshold))
 
 
 def sparsity_of(masks: Mapping[str, Array]) -> float:
