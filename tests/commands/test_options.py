@@ -24,9 +24,14 @@ from tests.training.fake import linear
 def test_an_error_about_the_network_names_the_file(where: str, expected: str) -> None:
     model = linear()
     assert model.graph.name == "main_graph"
-    with pytest.raises(PassError) as caught, options.about(Path("a/m.onnx")) as shown:
-        assert shown(model) is model
-        raise PassError("is wrong", where=where, fix="mend it")
+
+    def work() -> None:
+        with options.about(Path("a/m.onnx")) as shown:
+            assert shown(model) is model
+            raise PassError("is wrong", where=where, fix="mend it")
+
+    with pytest.raises(PassError) as caught:
+        work()
     error = caught.value
     assert (error.what, error.where, error.fix) == ("is wrong", expected, "mend it")
 
