@@ -13,6 +13,7 @@ import click
 from onnxcomp import launcher
 from onnxcomp import recipe as recipes
 from onnxcomp import recipe_file as recipe_files
+from onnxcomp.commands.sections import ExcusableOption
 from onnxcomp.deploy.targets import TARGETS
 from onnxcomp.errors import OnnxcompError, RecipeError
 from onnxcomp.interrupts import Interrupted, Signals
@@ -25,7 +26,14 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-output = click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="File to write.")
+output = click.option(
+    "-o",
+    "--output",
+    cls=ExcusableOption,
+    required=True,
+    type=click.Path(path_type=Path),
+    help="File to write.",
+)
 recipe = click.option(
     "--recipe", "recipe_file", type=click.Path(path_type=Path), help="Passes from a YAML file."
 )
@@ -63,7 +71,7 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print the result
 def data(*, required: bool) -> Callable[[F], F]:
     """The option ``--data``."""
     text = "digits, cifar10, a CIFAR-10 archive, an image folder or its zip, or an .npz."
-    return click.option("--data", required=required, metavar="DATA", help=text)
+    return click.option("--data", cls=ExcusableOption, required=required, metavar="DATA", help=text)
 
 
 def passes_and_model(operands: tuple[str, ...], recipe_file: Path | None) -> tuple[str | None, Path]:

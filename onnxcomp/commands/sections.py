@@ -11,7 +11,20 @@ import click
 GENERAL = "Options"
 
 
-class SectionOption(click.Option):
+EXCUSE = "explain"
+"""An eager flag of a command; with it no option is required."""
+
+
+class ExcusableOption(click.Option):
+    """A required option that may be left out where the command's flag :data:`EXCUSE` is given."""
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        if self.required and ctx.params.get(EXCUSE) and self.value_is_missing(value):
+            return None
+        return super().process_value(ctx, value)
+
+
+class SectionOption(ExcusableOption):
     """An option with the heading that it comes under."""
 
     def __init__(self, *args: Any, section: str = GENERAL, **options: Any) -> None:

@@ -13,6 +13,7 @@ from onnxcomp.errors import OnnxcompError
 
 if TYPE_CHECKING:
     from onnxcomp.model import Model
+    from onnxcomp.training.config import TrainConfig
     from onnxcomp.training.run_dir import RunDir
 
 
@@ -33,6 +34,12 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Begin with the weights of that run's last checkpoint, for example with a lower --lr.",
 )
+@click.option(
+    "--explain",
+    is_flag=True,
+    is_eager=True,
+    help="Print how MODEL becomes a training step, and stop: only MODEL is needed.",
+)
 @options.preprocess
 @options.threads
 @training.options
@@ -44,6 +51,7 @@ def command(
     run_dir: Path | None,
     resume: bool,
     weights_from: Path | None,
+    explain: bool,
     preprocess: str | None,
     as_json: bool,
     **settings: Any,
@@ -68,6 +76,10 @@ def command(
     from onnxcomp.training.ranks import open_ranks
     from onnxcomp.training.run_dir import RunDir
 
+    if explain:
+        config = training.config(**{**settings, "epochs": settings["epochs"] or 1})
+        _explain(model_path, config, as_json=as_json)
+        return
     config = training.config(**settings)
     files.check_writable(output, keep=model_path)
     run_dir = run_dir or Path("runs") / output.stem
@@ -92,6 +104,22 @@ def command(
         click.echo(to_json(result))
     else:
         click.echo(f"test accuracy {result['test_accuracy']:.2f} %, metrics in {run_dir}, wrote {output}")
+
+
+def _explain(path: Path, config: TrainConfig, *, as_json: bool) -> None:
+    from onnxcomp import model as models
+    from onnxcomp.report.console import table, to_json
+    from onnxcomp.training.engine import build
+    from onnxcomp.training.setup import trainee_of
+
+    with options.about(path) as shown:
+        trainee = trainee_of(shown(models.load(path)), config)
+        engine = build(trainee, batch_size=config.batch_size, threads=config.threads, projected=True)
+    if as_json:
+        click.echo(to_json({"model": str(path), "rewrites": engine.rewrites}))
+        return
+    rows = [(rewrite.name, rewrite.nodes, rewrite.when) for rewrite in engine.rewrites]
+    table(f"{path}, {len(trainee.graph.nodes)} nodes", ("rewrite", "nodes", "takes"), rows)
 
 
 def _save(trained: Model, output: Path) -> None:

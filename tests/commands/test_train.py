@@ -344,3 +344,38 @@ def without_speed(records):
 
 def lines(run_dir):
     return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_explain_says_what_hit_how_many_nodes_and_trains_nothing(run, tmp_path):
+    network = write_network(tmp_path / "c.onnx", PASSES)
+    code, out, err = run(network, "--explain", "--batch-size", 4)
+    assert (code, err) == (0, "")
+    rows = {line[:24].strip(): line for line in out.splitlines()[2:]}
+    pairs = sum(node.op_type == "QuantizeLinear" for node in onnx.load(network).graph.node)
+    for name, count in {"fake quantise": pairs, "integer fake quantise": pairs, "elu": None}.items():
+        line = next(text for key, text in rows.items() if key.lower().startswith(name))
+        assert count is None or re.search(rf"\s{count}\s", line), line
+    assert [entry.name for entry in tmp_path.iterdir()] == ["c.onnx"]
+    code, out, _ = run(network, "--explain", "--batch-size", 4, "--json")
+    found = json.loads(out)["rewrites"]
+    assert {"channel-major", "small convolutions", "relu gradient"} <= {entry["name"] for entry in found}
+    assert all(set(entry) == {"name", "when", "nodes"} for entry in found)
+
+
+def test_without_explain_output_data_and_epochs_are_required(run, tmp_path):
+    network = write_network(tmp_path / "c.onnx")
+    for arguments, missing in (([], "--output"), (["-o", tmp_path / "t.onnx"], "--data")):
+        code, _, err = run(network, *arguments)
+        assert code == 2
+        assert f"Missing option '-o' / '{missing}'" in err or f"Missing option '{missing}'" in err
+
+
+def test_explain_names_an_operator_without_gradient(run, tmp_path):
+    proto = zoo.resnet(size=8)
+    node = next(node for node in proto.graph.node if node.op_type == "Relu")
+    node.op_type = "Ceil"
+    onnx.save(proto, tmp_path / "m.onnx")
+    code, _, err = run(tmp_path / "m.onnx", "--explain")
+    assert code == 2
+    assert "Ceil" in err
+    assert node.name in err
