@@ -118,8 +118,9 @@ def _explain(path: Path, config: TrainConfig, *, as_json: bool) -> None:
     if as_json:
         click.echo(to_json({"model": str(path), "rewrites": engine.rewrites}))
         return
-    rows = [(rewrite.name, rewrite.nodes, rewrite.when) for rewrite in engine.rewrites]
+    rows = [(rewrite.name, rewrite.nodes, rewrite.when) for rewrite in engine.rewrites if rewrite.nodes]
     table(f"{path}, {len(trainee.graph.nodes)} nodes", ("rewrite", "nodes", "takes"), rows)
+    click.echo("nothing to do for: " + ", ".join(r.name for r in engine.rewrites if not r.nodes))
 
 
 def _save(trained: Model, output: Path) -> None:
