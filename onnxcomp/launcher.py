@@ -17,7 +17,9 @@ _LAUNCHERS = (
     ("PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS"),
     ("PMIX_RANK", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE"),
 )
-_PATIENCE = 0.5
+_DELIVERY = 1.0
+"""Seconds that the launcher has to pass on what was said: an abort cuts off the rest."""
+_PATIENCE = _DELIVERY + 1.0
 """Seconds that rank 0 has for its error before another rank says the same."""
 
 
@@ -76,6 +78,7 @@ def end_all(code: int) -> None:
     if mpi.COMM_WORLD.Get_size() > 1:
         sys.stdout.flush()
         sys.stderr.flush()
+        time.sleep(_DELIVERY)
         mpi.COMM_WORLD.Abort(code)
         time.sleep(10)  # MPICH's returns, and the launcher ends this process a moment later
         os._exit(code)
