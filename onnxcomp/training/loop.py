@@ -13,7 +13,7 @@ from onnxcomp import memory
 from onnxcomp.data import DataSet, TrainingBatches
 from onnxcomp.errors import TrainingError
 from onnxcomp.interrupts import Interrupted, Signals
-from onnxcomp.model import Model
+from onnxcomp.model import Model, Role
 from onnxcomp.training import engine
 from onnxcomp.training.checkpoint import Checkpoint
 from onnxcomp.training.config import TrainConfig
@@ -178,7 +178,8 @@ def _write_result(
 ) -> None:
     """Write into ``model`` what the checkpoint that rank 0 has would be saved as."""
     constants = trainee.constants()
-    values = {name: constants[name].values.copy() for name in trainee.roles}
+    moved = [name for name, role in trainee.roles.items() if role is not Role.TEACHER]
+    values = {name: constants[name].values.copy() for name in moved}
     if saved is not None:
         values = result_of(saved, trainee, config)
     ranks.broadcast([values[name] for name in sorted(values)])

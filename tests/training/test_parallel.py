@@ -16,8 +16,10 @@ import onnx
 import pytest
 
 from onnxcomp import cli
+from onnxcomp import model as models
 from tests import zoo
 from tests.mpi import command, mpirun, needs_mpi, open_mpi
+from tests.training import networks
 
 pytestmark = needs_mpi
 
@@ -30,7 +32,7 @@ LOSS_RTOL, WEIGHT_ATOL = 2e-6, 2e-6
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with 48 images in ten classes, a folded network and one with BatchNormalization."""
+    """A folder with 48 images in ten classes; networks: folded, with BatchNormalization, compressed."""
     folder = tmp_path_factory.mktemp("parallel")
     rng = np.random.default_rng(0)
     count = GLOBAL_BATCH * STEPS_PER_EPOCH
@@ -42,6 +44,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     onnx.save(zoo.resnet(size=8), folder / "folded.onnx")
     onnx.save(zoo.densenet(size=8), folder / "norm.onnx")
+    models.save(networks.zoo_compression("densenet", "prune,qat,distill"), folder / "compressed.onnx")
     return folder
 
 
@@ -136,9 +139,9 @@ Trainer.step = killed
 
 def test_a_killed_rank_ends_all_and_the_run_resumes_exactly(case: Path) -> None:
     options = ("--batch-size", 8, "--ema", 0.9, "--optimizer", "adamw")
-    whole = mpirun(2, "-c", RUN + MAIN, *arguments(case, "norm", "whole", *options))
+    whole = mpirun(2, "-c", RUN + MAIN, *arguments(case, "compressed", "whole", *options))
     assert whole.returncode == 0, whole.stderr
-    words = arguments(case, "norm", "killed", *options)
+    words = arguments(case, "compressed", "killed", *options)
     start = time.monotonic()
     killed = mpirun(2, "-c", RUN + KILL.format("os.kill(os.getpid(), signal.SIGKILL)") + MAIN, *words)
     assert killed.returncode != 0
