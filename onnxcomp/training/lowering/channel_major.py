@@ -190,8 +190,18 @@ def _rewrite(graph: gs.Graph, nodes: dict[int, gs.Node]) -> None:
     for node, emit in emits:
         target = sizes[id(node.outputs[0])]
         node.outputs[0].shape = [1, target.channels, target.columns]
+        _take_axes_away(node)
         if emit is not None:
             emit(graph, node, sizes[id(node.inputs[0])], target)
+
+
+def _take_axes_away(node: gs.Node) -> None:
+    """What says that there are four axes, of a node that now has tensors of three."""
+    if node.op == "Concat":
+        node.attrs["axis"] = 1
+    for index, tensor in enumerate(node.inputs if node.op in BINARY else ()):
+        if isinstance(tensor, gs.Constant):
+            node.inputs[index] = edit.scalar(f"{node.name}.{index}", tensor.values.item())
 
 
 def _lower(training: Training) -> int:

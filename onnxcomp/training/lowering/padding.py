@@ -1,4 +1,7 @@
-"""`auto_pad` and a missing `kernel_shape` are written out: ONNX Runtime's ConvGrad reads neither."""
+"""`auto_pad` and a missing `kernel_shape` are written out: ONNX Runtime's ConvGrad reads neither.
+
+Nor do later lowerings, which take nodes of the teacher too.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,16 @@ import math
 
 import onnx_graphsurgeon as gs
 
-from onnxcomp import graphs
 from onnxcomp.training.lowering.base import Lowering
 
 WINDOWED = ("Conv", "MaxPool", "AveragePool")
 
 
 def lower_padding(graph: gs.Graph) -> int:
-    """Make the padding of the student's Conv and pooling nodes explicit; returns how many changed."""
+    """Make the padding of Conv and pooling nodes explicit; returns how many changed."""
     count = 0
     for node in graph.nodes:
-        if node.op not in WINDOWED or not graphs.is_student(node):
+        if node.op not in WINDOWED:
             continue
         if node.op == "Conv" and "kernel_shape" not in node.attrs:
             node.attrs["kernel_shape"] = [int(size) for size in node.inputs[1].shape[2:]]
@@ -44,6 +46,6 @@ def _same(node: gs.Node, upper: bool) -> list[int]:
 
 LOWERING = Lowering(
     "explicit padding",
-    "Conv and pooling with auto_pad, which their gradients do not read",
+    "Conv and pooling with auto_pad, which neither their gradients nor other lowerings read",
     lambda training: lower_padding(training.graph),
 )

@@ -9,6 +9,7 @@ import pytest
 from onnxcomp.model import Model
 from onnxcomp.training.engine import Engine, build
 from onnxcomp.training.lowering.channel_major import LOWERING, lower_channel_major
+from tests.builder import batch_norm
 from tests.training import networks
 from tests.training.lowering import forward
 
@@ -71,6 +72,20 @@ def test_convolutions_as_one_product(size: int, attributes: dict[str, Any]) -> N
     model = networks.compression(small_conv(size, **attributes))
     one, two, count = plain_and_channel_major(model)
     assert count > 0
+    assert_gradients_equal(one, two)
+
+
+def test_axes_counted_from_the_end_and_numbers_of_four_axes() -> None:
+    """A Concat along -3 and a factor of shape (1, 1, 1, 1), before a BatchNormalization."""
+    net = networks.Builder(1)
+    x = networks.conv(net, "input", "first", 3, 32, stride=2)
+    branches = [networks.conv(net, x, name, 32, 32, kernel=1) for name in "ab"]
+    x = net.node("Concat", branches, "joined", axis=-3)
+    x = net.node("Mul", [x, net.constant("factor", np.full((1, 1, 1, 1), 1.5, np.float32))], "scaled")
+    x = networks.conv(net, batch_norm(net, x, "norm", 64), "last", 64, 32, kernel=1)
+    proto = net.model(networks.head(net, x, "fc", 32, 10), 17, ("N", 3, 8, 8), 10)
+    one, two, count = plain_and_channel_major(networks.compression(proto))
+    assert count >= 6
     assert_gradients_equal(one, two)
 
 
