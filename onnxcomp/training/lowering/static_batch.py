@@ -6,12 +6,16 @@ by it, which kills the process; with a fixed batch it is right. Other lowerings 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from onnxcomp.errors import TrainingError
 from onnxcomp.model import LABELS
 from onnxcomp.training.lowering import edit
 from onnxcomp.training.lowering.base import Lowering
+from onnxcomp.training.lowering.parameters import Training
 
 
 def fix_batch(graph: gs.Graph, image: str, batch_size: int) -> int:
@@ -23,7 +27,7 @@ def fix_batch(graph: gs.Graph, image: str, batch_size: int) -> int:
     inputs = {tensor.name: tensor for tensor in graph.inputs}
     old = inputs[image].shape[0]
     if isinstance(old, int):
-        _change_targets(graph, old, batch_size)
+        _change_targets(graph, image, old, batch_size)
         _spread_tokens(graph, old, batch_size)
     inputs[image].shape = [batch_size, *inputs[image].shape[1:]]
     inputs[LABELS].shape = [batch_size]
@@ -31,15 +35,28 @@ def fix_batch(graph: gs.Graph, image: str, batch_size: int) -> int:
     return len(graph.nodes)
 
 
-def _change_targets(graph: gs.Graph, old: int, new: int) -> None:
-    """A file exported at a fixed batch also holds it in the targets of its Reshape and Expand nodes."""
+def _change_targets(graph: gs.Graph, image: str, old: int, new: int) -> None:
+    """A file exported at a fixed batch also holds it in the targets of its Reshape and Expand nodes.
+
+    The first axis of what does not depend on the image is no batch, unless it is spread over one.
+    """
+    batched = {image}
     for node in graph.nodes:
-        if node.op not in ("Reshape", "Expand") or not isinstance(node.inputs[1], gs.Constant):
-            continue
-        shape, target = node.inputs[0].shape, node.inputs[1].values
-        first = old if node.op == "Reshape" else 1
-        if shape and shape[0] == first and len(target) and target[0] == old:
+        of_batch = any(tensor.name in batched for tensor in node.inputs)
+        if (of_batch or node.op == "Expand") and _holds_batch(node, old):
+            target = node.inputs[1].values
             node.inputs[1] = edit.integers(f"{node.name}.shape", [new, *target[1:].tolist()])
+            of_batch = True
+        if of_batch:
+            batched.update(tensor.name for tensor in node.outputs)
+
+
+def _holds_batch(node: gs.Node, old: int) -> bool:
+    if node.op not in ("Reshape", "Expand") or not isinstance(node.inputs[1], gs.Constant):
+        return False
+    shape, target = node.inputs[0].shape, node.inputs[1].values
+    first = old if node.op == "Reshape" else 1
+    return bool(shape and shape[0] == first and len(target) and target[0] == old)
 
 
 def _spread_tokens(graph: gs.Graph, old: int, new: int) -> None:
@@ -60,8 +77,27 @@ def _spread_tokens(graph: gs.Graph, old: int, new: int) -> None:
     graph.toposort()
 
 
+def _lower(training: Training) -> int:
+    count = fix_batch(training.graph, training.image, training.batch_size)
+    for node in training.graph.nodes:
+        _check_size(node)
+    return count
+
+
+def _check_size(node: gs.Node) -> None:
+    """Refuse a Reshape for another batch, which ONNX Runtime would only find out in the first step."""
+    if node.op != "Reshape":
+        return
+    before, after = node.inputs[0].shape, node.outputs[0].shape
+    static = all(shape is not None and all(isinstance(n, int) for n in shape) for shape in (before, after))
+    if static and math.prod(before) != math.prod(after):
+        raise TrainingError(
+            f"its shape is that of another batch: {list(before)} cannot become {list(after)}",
+            where=f"node {node.name}",
+            fix="export the network with a free batch, or give the --batch-size that it was exported with",
+        )
+
+
 LOWERING = Lowering(
-    "static batch",
-    "always: shapes are worked out, and pooling gradients need a fixed batch",
-    lambda training: fix_batch(training.graph, training.image, training.batch_size),
+    "static batch", "always: shapes are worked out, and pooling gradients need a fixed batch", _lower
 )

@@ -3,8 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from onnxcomp.errors import TrainingError
 from onnxcomp.model import Role
 from onnxcomp.training.engine import build
+from onnxcomp.training.lowering import lower
 from onnxcomp.training.lowering.parameters import separate
 from onnxcomp.training.lowering.static_batch import fix_batch
 from tests.training import networks
@@ -60,3 +62,34 @@ def test_a_reshape_that_holds_the_old_batch_follows() -> None:
     assert training.graph.tensors()["flat"].shape == [5, 4, 64]
     assert training.graph.tensors()[training.logits].shape == [5, 10]
     assert model.batch == 2
+
+
+def test_a_parameter_of_one_row_is_no_batch_of_one() -> None:
+    net = networks.Builder(0)
+    x = networks.conv(net, "input", "conv", 3, 4)
+    target = net.constant("target", np.array([1, 4, 8, 8]))
+    position = net.node("Reshape", [net.constant("position", net.small(1, 256)), target], "square")
+    x = net.node("Add", [x, position], "placed")
+    x = networks.conv(net, x, "last", 4, 10, kernel=8)
+    x = net.node("AveragePool", [x], "pooled", kernel_shape=[9, 9])
+    x = net.node("Reshape", [x, net.constant("row", np.array([1, 10]))], "row.out")
+    model = networks.compression(net.model(x, 17, (1, 3, 8, 8), 10))
+    training = separate(model)
+    fix_batch(training.graph, training.image, 5)
+    assert training.graph.tensors()["square"].shape == [1, 4, 8, 8]
+    assert training.graph.tensors()[training.logits].shape == [5, 10]
+
+
+@pytest.mark.parametrize("batch", [2, "N"])
+def test_a_batch_joined_with_another_axis_is_refused_by_name(batch: int | str) -> None:
+    net = networks.Builder(0)
+    x = networks.conv(net, "input", "conv", 3, 4)
+    x = net.node("Reshape", [x, net.constant("rows", np.array([8, 64]))], "flat", "joining")
+    x = net.node("Reshape", [x, net.constant("back", np.array([-1, 4, 8, 8]))], "again")
+    x = networks.head(net, x, "fc", 4, 10)
+    model = networks.compression(net.model(x, 17, (batch, 3, 8, 8), 10))
+    lower(model, 2)
+    with pytest.raises(
+        TrainingError, match=r"node joining: its shape is that of another batch: \[5, 4, 8, 8"
+    ):
+        lower(model, 5)
