@@ -201,7 +201,7 @@ def _take_axes_away(node: gs.Node) -> None:
         node.attrs["axis"] = 1
     for index, tensor in enumerate(node.inputs if node.op in BINARY else ()):
         if isinstance(tensor, gs.Constant):
-            node.inputs[index] = edit.scalar(f"{node.name}.{index}", tensor.values.item())
+            node.inputs[index] = edit.scalar(f"{node.outputs[0].name}.{index}", tensor.values.item())
 
 
 def _lower(training: Training) -> int:

@@ -42,7 +42,8 @@ def form_of(node: gs.Node, source: Dims, target: Dims) -> Emit | None:
 def lower_small_convs(training: Training) -> int:
     """Write the convolutions that channel-major regions have left; returns how many."""
     waiting = training.small_convs
-    nodes = [node for node in training.graph.nodes if node.name in waiting]
+    # Nodes of other lowerings are called as the tensors they write, which may be the name of a node too.
+    nodes = [node for node in training.graph.nodes if node.op == "Conv" and node.name in waiting]
     for node in nodes:
         source, target = waiting.pop(node.name)
         emit = form_of(node, source, target)

@@ -97,3 +97,17 @@ def test_off_where_it_does_not_pay(channels: int, outputs: int, size: int, expec
 def test_grouped_convolutions_stay() -> None:
     attributes = {"kernel_shape": [3, 3], "pads": [1] * 4, "group": 4}
     assert form(attributes, Dims(32, 64, 2, 2), Dims(32, 64, 2, 2)) is None
+
+
+def test_a_convolution_called_as_another_nodes_output() -> None:
+    """Nodes that lowerings write are called as the tensors they compute."""
+    net = networks.Builder(1)
+    x = networks.conv(net, "input", "first", 3, 32, kernel=1)
+    x = net.node("HardSwish", [x], "gate", "swish")
+    weight = net.constant("weight", net.he(64, 32, 3, 3))
+    x = net.node("Conv", [x, weight], "small", "gate", kernel_shape=[3, 3], pads=[1] * 4, strides=[2, 2])
+    x = networks.conv(net, x, "last", 64, 32, kernel=1)
+    proto = net.model(networks.head(net, x, "fc", 32, 10), 17, ("N", 3, 4, 4), 10)
+    engine = build(networks.compression(proto), batch_size=2, threads=1)
+    (count,) = [r.nodes for r in engine.rewrites if r.name == small_conv.LOWERING.name]
+    assert count == 1
