@@ -79,9 +79,6 @@ def write(network: str, folder: Path, batch: int) -> Model:
     """Write every form into ``folder``; returns the dense network."""
     model = dense(network)
     full = compressed(model)
-    masked = {name: c.values for name, c in full.constants().items()}
-    for name, constant in model.constants().items():
-        constant.values = masked[name]
     save(pipeline.with_task_loss(model), folder / "plain.onnx")
     save(full, folder / "full.onnx")
     np.savez(folder / "plain.npz", **parameters(model))

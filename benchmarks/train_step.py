@@ -31,7 +31,7 @@ from breakdown import by_operator, summary
 
 HERE = Path(__file__).parent
 NETWORKS = ("densenet201", "resnet18", "resnet18/cifar", "vgg11_bn/cifar")
-TORCH = {"NCHW": ["fused", "fused_observer"], "channels_last": ["fused", "fused_observer", "channels_last"]}
+TORCH = {"NCHW": ["fused"], "channels_last": ["fused", "channels_last"]}
 WHO = ("onnxcomp", "torch")
 MIB = 1024  # KiB
 
