@@ -27,12 +27,13 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # torch.ao.quantization announces its successor on import
     from torch.ao.quantization import (
         FakeQuantize,
+        FusedMovingAvgObsFakeQuantize,
         MovingAverageMinMaxObserver,
         MovingAveragePerChannelMinMaxObserver,
     )
 
 Arrays = Mapping[str, NDArray[Any]]
-VARIANTS = ("fused", "foreach", "channels_last")
+VARIANTS = ("fused", "foreach", "channels_last", "fused_observer")
 
 
 class CompressedConv2d(nn.Conv2d):
@@ -55,8 +56,8 @@ class PlainTorch:
     Args:
         network: ``name`` or ``name/stem``.
         arrays: weights, and for the full step masks, scales and options; see :mod:`forms`.
-        variants: ways of PyTorch to be faster, of :data:`VARIANTS`: how the optimiser loops, and the
-            layout of images and weights.
+        variants: ways of PyTorch to be faster, of :data:`VARIANTS`: how the optimiser loops, the layout
+            of images and weights, and the observer of the weights.
         lr: learning rate.
     """
 
@@ -140,9 +141,10 @@ class FullTorch(PlainTorch):
     def _weight_quantizer(self) -> FakeQuantize:
         """Scales are max |w| / 127 of each output channel, of this step's weights.
 
-        FusedMovingAvgObsFakeQuantize is no faster here and rounds some weights to another step.
+        The fused one spares small tensors their overhead, and rounds some weights to the next step.
         """
-        return FakeQuantize(
+        fused = "fused_observer" in self.variants
+        return (FusedMovingAvgObsFakeQuantize if fused else FakeQuantize)(
             observer=MovingAveragePerChannelMinMaxObserver,
             quant_min=-127,
             quant_max=127,
