@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from onnxcomp.errors import TrainingError
 from onnxcomp.model import LABELS, LOSS, Model, Role
+from onnxcomp.training.blocks import line_aligned
 from onnxcomp.training.engine import Rewrite
 from onnxcomp.training.lowering.channel_ops import Dims
 
 Array = NDArray[np.float32]
-ALIGNMENT = 64  # a cache line; Eigen's order of summation depends on alignment, so it is fixed
 
 
 @dataclass
@@ -58,11 +58,8 @@ class Training:
 
 
 def aligned(shape: tuple[int, ...]) -> Array:
-    """A float32 array of zeros whose data starts at a multiple of :data:`ALIGNMENT` bytes."""
-    size = int(np.prod(shape, dtype=np.int64)) * 4
-    buffer = np.zeros(size + ALIGNMENT, np.uint8)
-    start = -buffer.ctypes.data % ALIGNMENT
-    return buffer[start : start + size].view(np.float32).reshape(shape)
+    """A float32 array of zeros that begins at a cache line: the order of Eigen's sums depends on it."""
+    return line_aligned(int(np.prod(shape, dtype=np.int64))).reshape(shape)
 
 
 def separate(model: Model) -> Training:

@@ -5,7 +5,7 @@ import pytest
 
 from onnxcomp.errors import TrainingError
 from onnxcomp.model import Role
-from onnxcomp.training.lowering.parameters import ALIGNMENT, aligned, separate
+from onnxcomp.training.lowering.parameters import aligned, separate
 from tests.training import networks
 
 
@@ -14,7 +14,7 @@ def test_aligned_arrays(shape: tuple[int, ...]) -> None:
     array = aligned(shape)
     assert array.shape == shape
     assert array.dtype == np.float32
-    assert array.ctypes.data % ALIGNMENT == 0
+    assert array.ctypes.data % 64 == 0
     assert array.flags.writeable
     assert array.flags.c_contiguous
     assert not array.any()
