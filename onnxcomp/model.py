@@ -69,6 +69,9 @@ class Model:
         recipe: text of the passes applied so far, ``""`` for none.
         roles: role of each constant tensor that training touches, by name.
         losses: weight of each loss term's scalar output in the total ``loss``, by output name.
+        sparsities: share of each weight that is zero at the end of pruning, by name, where the
+            recipe and the shapes alone do not say (an allocation by measured sensitivity).
+        given: ``macs`` for one image and ``parameters`` of the network before its channels were cut.
         properties: the user's own metadata, kept.
     """
 
@@ -79,6 +82,8 @@ class Model:
     recipe: str = ""
     roles: dict[str, Role] = field(default_factory=dict)
     losses: dict[str, float] = field(default_factory=dict)
+    sparsities: dict[str, float] = field(default_factory=dict)
+    given: dict[str, float] = field(default_factory=dict)
     properties: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -120,6 +125,8 @@ class Model:
             graph=self.graph.copy(),
             roles=dict(self.roles),
             losses=dict(self.losses),
+            sparsities=dict(self.sparsities),
+            given=dict(self.given),
             properties=dict(self.properties),
         )
 
@@ -193,6 +200,8 @@ def _read_metadata(proto: onnx.ModelProto, where: str) -> dict[str, Any]:
             "recipe": own.get("recipe", ""),
             "roles": {name: Role(role) for name, role in metadata.table(own.get("roles", "{}")).items()},
             "losses": metadata.weights(own.get("losses", "{}")),
+            "sparsities": metadata.weights(own.get("sparsities", "{}")),
+            "given": metadata.weights(own.get("given", "{}")),
             "properties": properties,
         }
     except ValueError as error:
@@ -237,6 +246,8 @@ def to_proto(model: Model) -> onnx.ModelProto:
         "classes": model.classes and json.dumps(model.classes),
         "roles": model.roles and json.dumps({k: v.value for k, v in model.roles.items()}),
         "losses": model.losses and json.dumps(model.losses),
+        "sparsities": model.sparsities and json.dumps(model.sparsities),
+        "given": model.given and json.dumps(model.given),
     }
     properties = dict(model.properties)
     properties.update({metadata.PREFIX + key: value for key, value in own.items() if value})

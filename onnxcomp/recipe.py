@@ -153,7 +153,7 @@ def _pass_text(step: Pass) -> str:
     changed = []
     for field in fields(step):  # type: ignore[arg-type]
         value = getattr(step, field.name)
-        if field.default is MISSING or value != field.default:
+        if value != (field.default if field.default_factory is MISSING else field.default_factory()):
             changed.append(f"{field.name}={json.dumps(value)}")
     return f"{step.name}{{{' '.join(changed)}}}" if changed else step.name
 

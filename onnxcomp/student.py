@@ -35,5 +35,5 @@ def student(model: Model) -> Model:
     cut = subgraph(model, [model.logits.name])
     if model.form is Form.COMPRESSION:
         cut.form = Form.INFERENCE
-    cut.roles, cut.losses = {}, {}
+    cut.roles, cut.losses, cut.sparsities = {}, {}, {}
     return cut

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from typing import Annotated, Any, ClassVar, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import onnx_graphsurgeon as gs
 from pydantic import BeforeValidator
 
@@ -15,6 +17,8 @@ from onnxcomp import graphs
 from onnxcomp.errors import PassError
 from onnxcomp.histogram import Histogram
 from onnxcomp.model import Model
+
+Array = npt.NDArray[np.float32]
 
 
 def _as_tuple(value: Any) -> Any:
@@ -42,6 +46,25 @@ class Calibration(Protocol):
     def observe(self, model: Model, tensors: Sequence[str]) -> dict[str, Histogram]:
         """Histogram of the absolute values of each named tensor."""
 
+    def grams(self, model: Model, layers: Sequence[graphs.Weight]) -> dict[str, Array]:
+        """``X X^T`` of what each weight is multiplied with, summed over images and positions.
+
+        Returns:
+            By the weight's name float32 (groups, K, K): K is the number of inputs that one output sums over,
+            in the order of the weight's elements (input channel, row, column).
+        """
+
+
+class Gradients(Protocol):
+    """Runs the network forward and backward on labelled training images."""
+
+    def per_batch(self, model: Model, names: Sequence[str]) -> Iterator[Mapping[str, Array]]:
+        """Gradients of the mean cross-entropy of each small batch by the named weights.
+
+        BatchNormalization stays in inference mode and no weight moves. Each item's arrays, float32 and
+        of the weights' shapes, are written over by the next.
+        """
+
 
 @dataclass(frozen=True)
 class Context:
@@ -50,10 +73,15 @@ class Context:
     Attributes:
         original: the network before any pass, without masks and Q/DQ; the teacher.
         calibration: None when no data was given.
+        gradients: None when no data was given.
+        alignment: the target's kernels are fast at widths that are multiples of it; 1 when no target
+            was given.
     """
 
     original: Model
     calibration: Calibration | None = None
+    gradients: Gradients | None = None
+    alignment: int = 1
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +9,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from onnxcomp import graphs
+from onnxcomp.macs import macs
 from onnxcomp.model import Model, to_proto
 from onnxcomp.report.size import masked
 from onnxcomp.student import student
@@ -69,31 +69,6 @@ def _layer(weight: graphs.Weight, mask: gs.Constant | None) -> Layer:
         sparsity=100 * (1 - np.count_nonzero(values) / values.size),
         precision=_precision(weight),
     )
-
-
-def macs(weight: graphs.Weight) -> int | None:
-    """Multiply-accumulates of one operator for one image, or None where a shape is unknown.
-
-    Each output element sums over the weight's elements of its channel; ConvTranspose spreads each input
-    element instead.
-    """
-    node = weight.node
-    shape = tuple(int(size) for size in weight.tensor.shape)
-    if node.op == "ConvTranspose":
-        elements, channels = _per_image(node.inputs[0]), shape[0]
-    else:
-        elements, channels = _per_image(node.outputs[0]), shape[weight.axis]
-        if node.op == "MatMul":  # leading dimensions of the weight are a batch of matrices
-            channels *= math.prod(shape[:-2])
-    if elements is None:
-        return None
-    return elements * (math.prod(shape) // channels)
-
-
-def _per_image(tensor: gs.Tensor) -> int | None:
-    if tensor.shape is None or not all(isinstance(size, int) for size in tensor.shape[1:]):
-        return None
-    return math.prod(int(size) for size in tensor.shape[1:])
 
 
 def _precision(weight: graphs.Weight) -> str:
