@@ -12,7 +12,7 @@ from onnxcomp import graphs, losses
 from onnxcomp import recipe as recipes
 from onnxcomp.errors import ModelError, PassError
 from onnxcomp.model import Form, Model, Role
-from onnxcomp.passes.base import Calibration, Change, Context, Gradients
+from onnxcomp.passes.base import Calibration, Change, Context, Gradients, Grams
 from onnxcomp.recipe import Recipe
 from onnxcomp.roles import parameters
 from onnxcomp.verify import check_names, verify
@@ -38,6 +38,7 @@ def apply(
     recipe: Recipe,
     *,
     calibration: Calibration | None = None,
+    grams: Grams | None = None,
     gradients: Gradients | None = None,
     alignment: int = 1,
     report: Callable[[Step], None] = lambda step: None,
@@ -48,7 +49,7 @@ def apply(
     must be in a legal order.
 
     Args:
-        calibration, gradients, alignment: see :class:`onnxcomp.passes.base.Context`.
+        calibration, grams, gradients, alignment: see :class:`onnxcomp.passes.base.Context`.
         report: called after each pass.
 
     Raises:
@@ -66,7 +67,7 @@ def apply(
     _check_trainable(original)
     result = model.copy()
     losses.remove_total(result)
-    context = Context(original, calibration, gradients, alignment)
+    context = Context(original, calibration, grams, gradients, alignment)
     for step in recipe.passes:
         start = time.perf_counter()
         step.requires(result, context)

@@ -46,6 +46,10 @@ class Calibration(Protocol):
     def observe(self, model: Model, tensors: Sequence[str]) -> dict[str, Histogram]:
         """Histogram of the absolute values of each named tensor."""
 
+
+class Grams(Protocol):
+    """Runs the network on real images and looks at what its layers compute with."""
+
     def grams(self, model: Model, layers: Sequence[graphs.Weight]) -> dict[str, Array]:
         """``X X^T`` of what each weight is multiplied with, summed over images and positions.
 
@@ -72,14 +76,14 @@ class Context:
 
     Attributes:
         original: the network before any pass, without masks and Q/DQ; the teacher.
-        calibration: None when no data was given.
-        gradients: None when no data was given.
+        calibration, grams, gradients: None when no data was given.
         alignment: the target's kernels are fast at widths that are multiples of it; 1 when no target
             was given.
     """
 
     original: Model
     calibration: Calibration | None = None
+    grams: Grams | None = None
     gradients: Gradients | None = None
     alignment: int = 1
 
