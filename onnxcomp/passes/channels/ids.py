@@ -1,0 +1,71 @@
+"""Channels as numbers: which of them can only be removed together, and which cannot be removed at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.int64]
+FIXED = -1
+"""In place of a number: a position that is no channel and stays."""
+
+
+class Ids:
+    """Disjoint sets of channel numbers (union-find), each free or kept for a reason."""
+
+    def __init__(self) -> None:
+        self._parent: list[int] = []
+        self._reasons: dict[int, str] = {}
+
+    def fresh(self, count: int) -> Array:
+        """``count`` new numbers, int64."""
+        start = len(self._parent)
+        self._parent.extend(range(start, start + count))
+        return np.arange(start, start + count, dtype=np.int64)
+
+    def root(self, number: int) -> int:
+        """The number that stands for the set of ``number``."""
+        parent = self._parent
+        while parent[number] != number:
+            parent[number] = parent[parent[number]]
+            number = parent[number]
+        return number
+
+    def roots(self, numbers: Array) -> Array:
+        """:meth:`root` of each; :data:`FIXED` stays. Same shape."""
+        values, inverse = np.unique(numbers, return_inverse=True)
+        found = np.array([v if v == FIXED else self.root(int(v)) for v in values], np.int64)
+        return found[inverse].reshape(numbers.shape)
+
+    def join(self, left: Array, right: Array, reason: str) -> None:
+        """Let each of ``left`` only be removed together with its counterpart; shapes broadcast.
+
+        Args:
+            reason: why a channel that meets a fixed position is kept.
+        """
+        left, right = np.broadcast_arrays(left, right)
+        for a, b in {(int(a), int(b)) for a, b in zip(left.flat, right.flat, strict=True) if a != b}:
+            if a == FIXED or b == FIXED:
+                self.keep([max(a, b)], reason)
+            else:
+                self._join(a, b)
+
+    def _join(self, a: int, b: int) -> None:
+        a, b = sorted((self.root(a), self.root(b)))
+        if a != b:
+            self._parent[b] = a
+            reason = self._reasons.pop(b, "")
+            if reason:
+                self._reasons.setdefault(a, reason)
+
+    def keep(self, numbers: Iterable[int], reason: str) -> None:
+        """Never remove these, for ``reason``; the first reason given stands."""
+        for number in np.unique(np.fromiter(numbers, np.int64)):
+            if number != FIXED:
+                self._reasons.setdefault(self.root(int(number)), reason)
+
+    def reason(self, number: int) -> str:
+        """Why ``number`` is kept, or ``""`` if it may go."""
+        return self._reasons.get(self.root(number), "")
