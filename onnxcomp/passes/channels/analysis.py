@@ -89,10 +89,10 @@ class Analysis:
     def keep(self, tensor: gs.Tensor, reason: str) -> None:
         """Keep every channel that ``tensor`` holds."""
         if tensor.name in self.grids:
-            self.ids.keep(self.grids[tensor.name].flat, reason)
+            self.ids.keep(self.grids[tensor.name], reason)
 
     def source(self, tensor: gs.Tensor, axis: int, count: int, node: gs.Node) -> Array:
-        """Channels that the weight behind ``tensor`` makes along ``axis``; one weight makes the same twice."""
+        """Channels that the weight behind ``tensor`` makes along ``axis``; read twice, it makes the same."""
         constant = graphs.constant_behind(tensor)
         name = node.name if constant is None else constant.name
         known = self.constants.get(name, {}).get(axis)

@@ -114,7 +114,7 @@ def _keep_what_others_read(analysis: Analysis) -> None:
     for name, axes in analysis.constants.items():
         for node in analysis.foreign_readers(tensors[name]):
             for numbers in axes.values():
-                analysis.ids.keep(numbers.flat, f"{node.op} {node.name} reads {name} too")
+                analysis.ids.keep(numbers, f"{node.op} {node.name} reads {name} too")
 
 
 def _one_axis_each(analysis: Analysis) -> None:

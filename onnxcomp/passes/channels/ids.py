@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 import numpy.typing as npt
 
@@ -48,7 +46,7 @@ class Ids:
         left, right = np.broadcast_arrays(left, right)
         for a, b in {(int(a), int(b)) for a, b in zip(left.flat, right.flat, strict=True) if a != b}:
             if a == FIXED or b == FIXED:
-                self.keep([max(a, b)], reason)
+                self.keep(np.array([max(a, b)]), reason)
             else:
                 self._join(a, b)
 
@@ -60,9 +58,9 @@ class Ids:
             if reason:
                 self._reasons.setdefault(a, reason)
 
-    def keep(self, numbers: Iterable[int], reason: str) -> None:
+    def keep(self, numbers: Array, reason: str) -> None:
         """Never remove these, for ``reason``; the first reason given stands."""
-        for number in np.unique(np.fromiter(numbers, np.int64)):
+        for number in np.unique(numbers):
             if number != FIXED:
                 self._reasons.setdefault(self.root(int(number)), reason)
 

@@ -60,11 +60,11 @@ def _merged(analysis: Analysis, node: gs.Node, data: list[gs.Tensor], dims: tupl
             for other in full:
                 analysis.ids.join(whole, other, f"{node.op} {node.name} combines them with fixed ones")
         elif missing:
-            analysis.ids.keep(grid.flat, f"{node.op} {node.name} spreads it over all channels")
+            analysis.ids.keep(grid, f"{node.op} {node.name} spreads it over all channels")
     merged = np.broadcast_to(full[0], shape) if full else np.full(shape, -1, np.int64)
     if not full:
         for _, grid in grids:
-            analysis.ids.keep(grid.flat, f"{node.op} {node.name} combines channels of several axes")
+            analysis.ids.keep(grid, f"{node.op} {node.name} combines channels of several axes")
     for grid in full[1:]:
         analysis.ids.join(merged, grid, f"{node.op} {node.name} combines them with fixed ones")
         merged = np.maximum(merged, np.broadcast_to(grid, shape))
@@ -77,7 +77,7 @@ def along(analysis: Analysis, node: gs.Node, constant: gs.Tensor, grid: Array) -
         own = axis - grid.ndim + len(constant.shape)
         if own >= 0 and constant.shape[own] > 1:
             if len(varying(grid)) > 1:
-                analysis.ids.keep(grid.flat, f"{node.op} {node.name} combines them with a table")
+                analysis.ids.keep(grid, f"{node.op} {node.name} combines them with a table")
                 return
             analysis.bind(constant, own, grid.reshape(-1), node)
 

@@ -70,12 +70,12 @@ def concat(analysis: Analysis, node: gs.Node) -> None:
     analysis.write(node.outputs[0], np.concatenate(parts, axis))
 
 
-def _beside(analysis: Analysis, node: gs.Node, constant: gs.Tensor, axis: int, grid: Array) -> None:
-    for other in varying(grid):
-        if len(varying(grid)) > 1:
-            analysis.ids.keep(grid.flat, f"Concat {node.name} puts them beside a constant")
-        else:
-            analysis.bind(constant, other, grid.reshape(-1), node)
+def _beside(analysis: Analysis, node: gs.Node, constant: gs.Tensor, side: Array) -> None:
+    if len(varying(side)) > 1:
+        analysis.ids.keep(side, f"Concat {node.name} puts them beside a constant")
+        return
+    (axis,) = varying(side)
+    analysis.bind(constant, axis, side.reshape(-1), node)
 
 
 def split(analysis: Analysis, node: gs.Node) -> None:

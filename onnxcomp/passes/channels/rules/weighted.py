@@ -89,7 +89,7 @@ def vector(analysis: Analysis, node: gs.Node, index: int, channels: Array) -> No
         return
     if graphs.constant_behind(tensor) is None:
         for numbers in (channels, analysis.grid(tensor)):
-            analysis.ids.keep(numbers.flat, f"input {index} of {node.op} {node.name} is computed")
+            analysis.ids.keep(numbers, f"input {index} of {node.op} {node.name} is computed")
     else:
         analysis.bind(tensor, len(tensor.shape) - 1, channels, node)
 
@@ -136,7 +136,6 @@ def _matrix(analysis: Analysis, node: gs.Node, weight: gs.Tensor, data: gs.Tenso
 
 def _product(analysis: Analysis, node: gs.Node) -> None:
     """Batches (attention heads) go as a whole; what is summed over goes from both sides together."""
-    left, right = node.inputs
     dims = [analysis.dims(tensor) for tensor in node.inputs]
     if any(d is None or len(d) != len(dims[0] or ()) or len(d) < 2 for d in dims):
         for tensor in node.inputs:
@@ -147,17 +146,20 @@ def _product(analysis: Analysis, node: gs.Node) -> None:
     if any(axis < rank - 2 for grid in grids for axis in varying(grid)):
         analysis.write(node.outputs[0], _batches(analysis, node, grids, dims))
         return
-    reason = f"MatMul {node.name} sums over them and a fixed operand"
-    summed = (grids[0].take([0], -2), grids[1].take([0], -1))
-    analysis.ids.join(np.swapaxes(summed[0], -1, -2), summed[1], reason)
-    # Rows of the left and columns of the right are the output's own.
-    rows, columns = grids[0].take([0], -1), grids[1].take([0], -2)
-    if (rows.size > 1 and columns.size > 1) or grids[0].size != max(grids[0].shape, default=1):
+    if any(len(varying(grid)) != 1 and (grid != FIXED).any() for grid in grids):
         for tensor in node.inputs:
-            analysis.keep(tensor, f"MatMul {node.name} has channels along several axes")
+            analysis.keep(tensor, f"MatMul {node.name} has channels along several axes, or one alone")
         return
-    made = rows if rows.size > 1 else columns
-    analysis.write(node.outputs[0], made if made.size > 1 else np.full((1,) * rank, FIXED, np.int64))
+    nothing = np.full((1,) * rank, FIXED, np.int64)
+    rows, inner = (grids[0] if axis in varying(grids[0]) else nothing for axis in (rank - 2, rank - 1))
+    outer, columns = (grids[1] if axis in varying(grids[1]) else nothing for axis in (rank - 2, rank - 1))
+    reason = f"MatMul {node.name} sums over them and a fixed operand"
+    analysis.ids.join(np.swapaxes(inner, -1, -2), outer, reason)
+    if rows.size > 1 and columns.size > 1:
+        for tensor in node.inputs:
+            analysis.keep(tensor, f"MatMul {node.name} makes a table of them")
+    elif rows.size > 1 or columns.size > 1:
+        analysis.write(node.outputs[0], rows if rows.size > 1 else columns)
 
 
 def _batches(
@@ -174,6 +176,6 @@ def _batches(
         sizes = {d[axis] for d in dims if d is not None}
         if len(sizes) > 1:  # one operand serves all batches
             for grid in grids:
-                analysis.ids.keep(grid.flat, f"MatMul {node.name} shares an operand among heads")
+                analysis.ids.keep(grid, f"MatMul {node.name} shares an operand among heads")
     analysis.ids.join(firsts[0], firsts[1], reason)
     return np.broadcast_arrays(*firsts)[0]
