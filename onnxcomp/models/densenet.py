@@ -8,8 +8,6 @@ import onnx
 
 from onnxcomp.models.writer import Writer
 
-BOTTLENECK = 4  # features of a layer's 1x1 convolution, in multiples of the growth rate (section 3)
-
 
 @dataclass(frozen=True)
 class DenseNet:
@@ -19,6 +17,7 @@ class DenseNet:
         growth: features that each layer adds.
         blocks: layers of each dense block.
         features: features after the stem.
+        bn_size: features of a layer's 1x1 convolution, in multiples of the growth rate (section 3).
         stem: the stem the network is known with. ``imagenet`` is a 7x7 convolution of stride 2 and a
             3x3 max pooling; ``cifar`` is a 3x3 convolution of stride 1, without pooling. Both keep
             ``norm0`` and ``relu0``.
@@ -27,6 +26,7 @@ class DenseNet:
     growth: int
     blocks: tuple[int, ...]
     features: int
+    bn_size: int = 4
     stem: str = "imagenet"
 
     def smallest_input(self, stem: str) -> int:
@@ -58,13 +58,13 @@ class DenseNet:
 
     def _block(self, net: Writer, name: str, x: str, width: int, layers: int) -> tuple[str, int]:
         """Each layer reads the joined outputs of all before it; returns all of them joined."""
-        parts = [x]
+        parts, hidden = [x], self.bn_size * self.growth
         for number in range(1, layers + 1):
             layer = f"{name}.denselayer{number}"
             y = net.relu(f"{layer}.relu1", net.norm(f"{layer}.norm1", x, width))
-            y = net.conv(f"{layer}.conv1", y, (BOTTLENECK * self.growth, width, 1))
-            y = net.relu(f"{layer}.relu2", net.norm(f"{layer}.norm2", y, BOTTLENECK * self.growth))
-            y = net.conv(f"{layer}.conv2", y, (self.growth, BOTTLENECK * self.growth, 3), pad=1)
+            y = net.conv(f"{layer}.conv1", y, (hidden, width, 1))
+            y = net.relu(f"{layer}.relu2", net.norm(f"{layer}.norm2", y, hidden))
+            y = net.conv(f"{layer}.conv2", y, (self.growth, hidden, 3), pad=1)
             parts.append(y)
             width += self.growth
             x = net.node("Concat", f"{layer}.concat", parts, axis=1)

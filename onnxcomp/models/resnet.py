@@ -9,7 +9,6 @@ import onnx
 from onnxcomp.models.writer import Writer
 
 EXPANSION = 4  # output channels of a bottleneck block, in multiples of its width (table 1)
-FEATURES = 64
 
 
 @dataclass(frozen=True)
@@ -20,6 +19,7 @@ class ResNet:
         blocks: blocks of each stage.
         bottleneck: blocks of 1x1, 3x3 and 1x1 convolutions in place of two 3x3. The 3x3 carries the
             stride, which torchvision calls ResNet v1.5.
+        features: channels after the stem, and in the blocks of the first stage.
         stem: the stem the network is known with. ``imagenet`` is a 7x7 convolution of stride 2 and a
             3x3 max pooling; ``cifar`` is a 3x3 convolution of stride 1, without pooling. Both keep
             ``conv1`` and ``bn1``.
@@ -27,6 +27,7 @@ class ResNet:
 
     blocks: tuple[int, int, int, int]
     bottleneck: bool = False
+    features: int = 64
     stem: str = "imagenet"
 
     def smallest_input(self, stem: str) -> int:
@@ -36,9 +37,9 @@ class ResNet:
     def proto(self, name: str, *, num_classes: int, input_size: int, stem: str, seed: int) -> onnx.ModelProto:
         """See :class:`onnxcomp.models.base.Architecture`."""
         net = Writer(seed)
-        x, width = _stem(net, stem), FEATURES
+        x, width = _stem(net, stem, self.features), self.features
         for stage, blocks in enumerate(self.blocks, start=1):
-            hidden = FEATURES << (stage - 1)
+            hidden = self.features << (stage - 1)
             for number in range(blocks):
                 stride = 2 if stage > 1 and number == 0 else 1
                 x, width = self._block(net, f"layer{stage}.{number}", x, (width, hidden), stride)
@@ -65,9 +66,9 @@ class ResNet:
         return net.relu(f"{name}.relu", net.node("Add", f"{name}.add", [y, x])), outputs
 
 
-def _stem(net: Writer, stem: str) -> str:
+def _stem(net: Writer, stem: str, features: int) -> str:
     small = stem == "cifar"
-    x = net.relu("relu", _conv(net, ("conv1", "bn1"), "input", (FEATURES, 3, 3 if small else 7), 2 - small))
+    x = net.relu("relu", _conv(net, ("conv1", "bn1"), "input", (features, 3, 3 if small else 7), 2 - small))
     if small:
         return x
     return net.node("MaxPool", "maxpool", [x], kernel_shape=[3, 3], pads=[1] * 4, strides=[2, 2])

@@ -1,17 +1,10 @@
-"""VGG's structure, names and pooling."""
+"""VGG's structure, names and classifiers."""
 
 from __future__ import annotations
 
-import numpy as np
-import onnx
-import pytest
-
-from onnxcomp import models, pipeline
+from onnxcomp import models
 from onnxcomp.model import from_proto
-from onnxcomp.models.vgg import GRID, VGG, adaptive_average
-from onnxcomp.models.writer import Writer
-from onnxcomp.student import subgraph
-from onnxcomp.training import engine
+from onnxcomp.models.vgg import VGG
 from tests import run
 
 
@@ -36,10 +29,10 @@ def test_without_batch_normalization() -> None:
     assert not any(node.op == "BatchNormalization" for node in graph.nodes)
 
 
-def test_imagenet_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_imagenet_classifier() -> None:
     """Three Linear layers on 7x7; narrow here, because torchvision's hold half a gigabyte."""
-    monkeypatch.setattr("onnxcomp.models.vgg.HIDDEN", 16)
-    model = models.build("vgg11", num_classes=5, input_size=32)
+    net = VGG((1, 1, 2, 2, 2), batch_norm=False, hidden=16)
+    model = from_proto(net.proto("vgg11", num_classes=5, input_size=32, stem="imagenet", seed=0))
     shapes = {name: tuple(c.shape) for name, c in model.constants().items() if name.startswith("classifier")}
     assert shapes == {
         "classifier.0.weight": (16, 512 * 49), "classifier.0.bias": (16,),
@@ -47,45 +40,6 @@ def test_imagenet_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
         "classifier.6.weight": (5, 16), "classifier.6.bias": (5,),
     }  # fmt: skip
     assert run.logits(model, run.images(model, 2)).shape == (2, 5)
-
-
-def cells(x: np.ndarray) -> np.ndarray:
-    """PyTorch's documented cells, written as loops."""
-    size = x.shape[-1]
-    result = np.empty((*x.shape[:2], GRID, GRID), np.float32)
-    for i in range(GRID):
-        for j in range(GRID):
-            rows = slice(i * size // GRID, int(np.ceil((i + 1) * size / GRID)))
-            columns = slice(j * size // GRID, int(np.ceil((j + 1) * size / GRID)))
-            result[:, :, i, j] = x[:, :, rows, columns].mean((2, 3))
-    return result
-
-
-def network(size: int) -> onnx.ModelProto:
-    net = Writer(0)
-    x = net.relu("relu", net.conv("conv", "input", (3, 3, 1)))
-    x = net.node("Flatten", "flatten", [adaptive_average(net, x, size)], axis=1)
-    net.linear("fc", x, (4, 3 * GRID * GRID), output="logits")
-    return net.finish("pool", ["N", 3, size, size], ["N", 4])
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 6, 7, 8, 9, 14, 16])
-def test_adaptive_average(size: int) -> None:
-    """To 1e-6: sums of at most nine numbers."""
-    proto = network(size)
-    onnx.checker.check_model(proto, full_check=True)
-    model = from_proto(proto)
-    found = run.outputs(subgraph(model, ["relu", "flatten"]), run.images(model, 2))
-    pooled = found["flatten"].reshape(2, 3, GRID, GRID)
-    np.testing.assert_allclose(pooled, cells(found["relu"]), rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize("size", [1, 2, 14])
-def test_adaptive_average_can_be_trained(size: int) -> None:
-    model = pipeline.with_task_loss(from_proto(network(size)))
-    trained = engine.build(model, batch_size=2, threads=1)
-    trained.step(run.images(model, 2), np.array([0, 1]))
-    assert np.abs(trained.gradients["conv.weight"]).max() > 0
 
 
 def test_each_pooling_halves_and_rounds_down() -> None:

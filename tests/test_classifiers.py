@@ -1,0 +1,47 @@
+"""The networks that other tests rely on are what they promise."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+
+from onnxcomp.model import to_proto
+from tests import classifiers, run
+
+
+@pytest.mark.parametrize("name", classifiers.NETWORKS)
+def test_is_small_valid_and_tells_images_apart(name: str) -> None:
+    model = classifiers.NETWORKS[name]()
+    proto = to_proto(model)
+    onnx.checker.check_model(proto, full_check=True)
+    assert proto.ByteSize() < 3e6
+    assert (model.batch, model.image_shape, model.num_classes) == (None, (3, 32, 32), 10)
+    logits = run.logits(model, run.images(model, 64, seed=1))
+    assert 0.3 < logits.std(0).min() < logits.std(0).max() < 1  # 0.5 over other images
+    assert len(set(logits.argmax(1))) >= 8
+
+
+@pytest.mark.parametrize("name", classifiers.NETWORKS)
+def test_each_call_gives_an_equal_model_of_its_own(name: str) -> None:
+    first, second = classifiers.NETWORKS[name](), classifiers.NETWORKS[name]()
+    assert to_proto(first) == to_proto(second)
+    assert not {id(node) for node in first.graph.nodes} & {id(node) for node in second.graph.nodes}
+
+
+@pytest.mark.parametrize("name", classifiers.WITH_NORM)
+def test_normalization_is_not_the_identity(name: str) -> None:
+    model = classifiers.NETWORKS[name]()
+    norms = [node for node in model.graph.nodes if node.op == "BatchNormalization"]
+    for node in norms:
+        assert all(np.ptp(tensor.values) > 0.1 for tensor in node.inputs[1:])
+
+
+@pytest.mark.parametrize("name", classifiers.FOLDED)
+def test_folding_keeps_the_answers(name: str) -> None:
+    """To 1e-5: weights are rounded once more."""
+    model, folded = classifiers.NETWORKS[name](), classifiers.FOLDED[name]()
+    kept = {node.op for node in folded.graph.nodes}
+    assert ("BatchNormalization" in kept) == name.startswith("densenet")  # before its convolution there
+    images = run.images(model, 2)
+    np.testing.assert_allclose(run.logits(folded, images), run.logits(model, images), rtol=0, atol=1e-5)
