@@ -14,7 +14,7 @@ from onnxcomp.histogram import Histogram
 from onnxcomp.model import Model
 
 if TYPE_CHECKING:
-    from onnxcomp.data import DataSet
+    from onnxcomp.data import DataSet, ImageSet
 
 
 @dataclass(frozen=True)
@@ -68,14 +68,18 @@ def from_data(model: Model, data: DataSet, *, images: int, threads: int) -> Imag
     assert preprocessing is not None
     channels, height, width = model.image_shape
     size = model.batch or 32
-    count = min(images, len(data.train))
-    if model.batch is not None:
-        count += -count % size
-    chosen = np.linspace(0, len(data.train) - 1, count).astype(np.int64)
+    chosen = chosen_images(data.train, images, model.batch or 1)
 
     def batches() -> Iterator[npt.NDArray[np.float32]]:
-        for start in range(0, count, size):
+        for start in range(0, len(chosen), size):
             indices = chosen[start : start + size]
             yield to_input(data.train.load(indices, (height, width)), preprocessing, channels)
 
     return ImageCalibration(batches, threads)
+
+
+def chosen_images(images: ImageSet, count: int, multiple: int) -> npt.NDArray[np.int64]:
+    """Indices of ``count`` images, evenly spaced; at most all, rounded up to a multiple."""
+    count = min(count, len(images))
+    count += -count % multiple
+    return np.linspace(0, len(images) - 1, count).astype(np.int64)

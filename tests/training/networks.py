@@ -76,12 +76,12 @@ def worst_gradient_error(engine: Engine, model: Model, directions: int = 3) -> d
         def at(values: np.ndarray, name: str = name) -> float:
             return float(reference({**parameters, name: values}, ["loss"])[0])
 
-        found = [_slope(at, parameters[name], float(loss), 3e-5 * norm, rng) for _ in range(directions)]
+        found = [slope(at, parameters[name], float(loss), 3e-5 * norm, rng) for _ in range(directions)]
         errors[name] = max(abs(float((gradient * v).sum()) - slope) / norm for v, slope in found)
     return errors
 
 
-def _slope(
+def slope(
     at: Callable[[np.ndarray], float], start: np.ndarray, loss: float, slack: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, float]:
     """A random direction and the derivative along it.
