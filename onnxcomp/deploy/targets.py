@@ -24,6 +24,13 @@ class Target:
             they do not saturate: x86 CPUs without VNNI add pairs of uint8 * int8 products in 16 bits
             (vpmaddubsw) and do saturate.
         sparsity: what zeros in the weights bring there.
+        alignment: its kernels are fast at numbers of channels that are multiples of it; between two
+            multiples they compute as much as at the upper one.
+        two_four: smallest number of input and of output channels at which a weight in a 2:4 pattern has
+            a chance of a sparse kernel; None where the hardware has none. A rule of thumb by NVIDIA's
+            engineers: sparsity helps "when convolution channels are large enough (256 or above)"
+            (TensorRT issue 4065), C_in and C_out (3849), and grouped convolutions are not considered
+            (4054). TensorRT times a sparse and a dense kernel for each such layer and keeps the faster.
     """
 
     name: str
@@ -32,13 +39,17 @@ class Target:
     weights: Literal["float", "int8"]
     activations: Literal["int8", "uint8"]
     sparsity: str
+    alignment: int
+    two_four: int | None
 
 
 TARGETS = {
     target.name: target
     for target in (
         # The TensorRT 8.5 parser takes opset 17 and weights "must be specified using FP32"
-        # (Developer Guide 8.5, 7.4.1); its quantization is symmetric INT8 only.
+        # (Developer Guide 8.5, 7.4.1); its quantization is symmetric INT8 only. INT8 tensor cores
+        # want channels in multiples of 32 (table 5 there, "Types of Tensor Cores"); 2:4 needs "NVIDIA
+        # Ampere Architecture GPUs" (6.8), which Orin has (sm_87) and Xavier has not (sm_72).
         Target(
             "xavier",
             "Jetson AGX Xavier, TensorRT 8.5.2",
@@ -46,6 +57,8 @@ TARGETS = {
             weights="float",
             activations="int8",
             sparsity="zeros bring no speed: Volta (sm_72) has no 2:4 sparse tensor cores",
+            alignment=32,
+            two_four=None,
         ),
         Target(
             "orin",
@@ -54,10 +67,14 @@ TARGETS = {
             weights="int8",
             activations="int8",
             sparsity="only zeros in a 2:4 pattern bring speed, where TensorRT picks a sparse kernel",
+            alignment=32,
+            two_four=256,
         ),
         # x86 integer kernels multiply unsigned activations with signed weights. ONNX Runtime 1.19
         # uses them for a convolution only where its output is quantized too and its bias is INT32;
-        # elsewhere it computes in float32, and INT8 makes the file smaller and nothing faster.
+        # elsewhere it computes in float32, and INT8 makes the file smaller and nothing faster. Its
+        # float32 convolutions work on blocks of 16 channels with AVX-512, of 8 with less
+        # (NchwcBlockSize in onnxruntime/core/mlas/lib/platform.cpp).
         Target(
             "ort-cpu",
             "ONNX Runtime on a CPU",
@@ -65,6 +82,8 @@ TARGETS = {
             weights="int8",
             activations="uint8",
             sparsity="zeros bring no speed: ONNX Runtime's CPU kernels are dense",
+            alignment=16,
+            two_four=None,
         ),
     )
 }

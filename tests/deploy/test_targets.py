@@ -30,3 +30,8 @@ def test_an_unknown_name_is_answered_with_the_nearest(name: str, fix: str) -> No
     with pytest.raises(OnnxcompError) as caught:
         get_target(name)
     assert str(caught.value) == f"--target: there is no target {name}; {fix}"
+
+
+def test_widths_and_sparse_kernels_are_those_of_the_hardware() -> None:
+    found = {name: (target.alignment, target.two_four) for name, target in TARGETS.items()}
+    assert found == {"xavier": (32, None), "orin": (32, 256), "ort-cpu": (16, None)}
