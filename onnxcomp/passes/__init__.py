@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "onnxcomp.passes"
 BUILT_IN = {
+    "channels": "onnxcomp.passes.channels:Channels",
     "prune": "onnxcomp.passes.prune:Prune",
     "qat": "onnxcomp.passes.qat:Qat",
     "distill": "onnxcomp.passes.distill:Distill",

@@ -18,7 +18,7 @@ from onnxcomp.passes.channels.ids import FIXED, Array, Ids
 from onnxcomp.shapes import shapes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Source:
     """Where channels begin: the output axis of a weight, or padding.
 

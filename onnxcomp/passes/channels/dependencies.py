@@ -19,7 +19,7 @@ from onnxcomp.passes.channels.rules import RULES
 from onnxcomp.shapes import Shape
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Group:
     """Layers whose widths hang together.
 
@@ -36,7 +36,7 @@ class Group:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dependencies:
     """The channels of a graph, by number.
 

@@ -15,7 +15,7 @@ from onnxcomp.passes.channels.ids import Array
 from onnxcomp.passes.channels.rules.move import integers, slices
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Edit:
     """One cut, as the nodes see it; shapes and constants are still the old ones.
 

@@ -31,7 +31,7 @@ class Distill(Pass):
     """
 
     name: ClassVar[str] = "distill"
-    follows: ClassVar[tuple[str, ...]] = ("prune", "qat")
+    follows: ClassVar[tuple[str, ...]] = ("channels", "prune", "qat")
 
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 4.0
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
@@ -58,12 +58,18 @@ class Distill(Pass):
         if self.alpha > 0:
             losses.soft_targets(graph, model.logits, teacher[model.logits.name], self.temperature)
             model.losses[losses.SOFT_TARGETS] = self.alpha
-        pairs = [(student[name], teacher[name]) for name in ends if name in teacher]
+        found = [(student[name], teacher[name]) for name in ends if name in teacher]
+        pairs = [(own, other) for own, other in found if own.shape[1:] == other.shape[1:]]
+        notes += [
+            f"no activation boundary at {own.name}: {own.shape[1]} channels, the teacher has {other.shape[1]}"
+            for own, other in found
+            if own.shape[1:] != other.shape[1:]
+        ]
         if self.beta > 0 and pairs:
             losses.boundary(graph, pairs, self.margin)
             model.losses[losses.BOUNDARY] = self.beta
             notes.append(f"activation boundaries at {', '.join(s.name for s, _ in pairs)}")
-        elif self.beta > 0:
+        elif self.beta > 0 and not found:
             notes.append("no activation boundary: the network has no stage that ends in an activation")
         return Change(True, tuple(notes))
 

@@ -32,7 +32,7 @@ class Qat(Pass):
     """
 
     name: ClassVar[str] = "qat"
-    follows: ClassVar[tuple[str, ...]] = ("prune",)
+    follows: ClassVar[tuple[str, ...]] = ("channels", "prune")
 
     calibration: Method = "percentile"
     percentile: Annotated[float, Field(gt=50, le=100)] = 99.999

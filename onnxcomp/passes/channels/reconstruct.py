@@ -1,0 +1,101 @@
+"""Let the readers of removed channels make up for them: least squares on real images.
+
+For a weight W (rows, K) and inputs with Gram matrix G, the remaining columns S that best give W's outputs are
+W G[:, S] (G[S, S])^-1: the step of Luo et al. 2017 (ThiNet, arXiv 1707.06342, eq. 7), from second moments
+alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxcomp import graphs
+from onnxcomp.model import Model
+from onnxcomp.passes.base import Grams
+from onnxcomp.passes.channels.dependencies import Dependencies
+
+Floats = npt.NDArray[np.float64]
+DAMPING = 0.01
+"""Added to the diagonal of G, as a share of its mean: keeps weights small where inputs say nothing."""
+BUDGET = 2**28
+"""Elements of all Gram matrices held at a time: 1 GiB."""
+
+
+def reconstruct(model: Model, dependencies: Dependencies, keep: np.ndarray, grams: Grams) -> int:
+    """Solve anew, in place, every weight that reads channels about to go; those become 0.
+
+    In graph order, a batch of weights at a time, so that later ones see what earlier ones became.
+    Weights behind masks or Q/DQ, and of grouped convolutions, stay as they are.
+
+    Args:
+        keep: for each channel number whether it stays, as :meth:`Dependencies.kept` gives.
+
+    Returns:
+        How many weights were solved.
+    """
+    found = list(_readers(model, dependencies, keep))
+    while found:
+        part = [found.pop(0)]
+        room = BUDGET - _columns(part[0][0]) ** 2
+        while found and _columns(found[0][0]) ** 2 <= room:
+            room -= _columns(found[0][0]) ** 2
+            part.append(found.pop(0))
+        matrices = grams.grams(model, [weight for weight, _, _ in part])
+        for weight, axis, stays in part:
+            _solve(weight, axis, stays, matrices[weight.name][0])
+    return len(list(_readers(model, dependencies, keep)))
+
+
+def _readers(
+    model: Model, dependencies: Dependencies, keep: np.ndarray
+) -> Iterator[tuple[graphs.Weight, int, np.ndarray]]:
+    """(weight, the axis that it sums over, which positions stay), each weight once."""
+    seen: set[str] = set()
+    for weight in graphs.weights(model.graph):
+        plain = weight.node.inputs[weight.index] is weight.tensor
+        if not plain or weight.name in seen or int(weight.node.attrs.get("group", 1)) > 1:
+            continue
+        if weight.node.op == "ConvTranspose":
+            continue
+        seen.add(weight.name)
+        for axis, numbers in dependencies.constants.get(weight.name, {}).items():
+            if axis != weight.axis and not keep[numbers].all():
+                yield weight, axis, keep[numbers]
+
+
+def _columns(weight: graphs.Weight) -> int:
+    return int(np.prod(weight.tensor.shape)) // int(weight.tensor.shape[weight.axis])
+
+
+def _solve(weight: graphs.Weight, axis: int, stays: np.ndarray, gram: npt.NDArray[np.float32]) -> None:
+    values = weight.tensor.values
+    table = values if axis == 1 else values.T
+    rows = table.reshape(len(table), -1)
+    columns = np.repeat(stays, rows.shape[1] // len(stays))
+    solved = np.zeros_like(rows)
+    solved[:, columns] = least_squares(rows.astype(np.float64), gram.astype(np.float64), columns)
+    shaped = solved.reshape(table.shape)
+    weight.tensor.values = np.ascontiguousarray(shaped if axis == 1 else shaped.T)
+
+
+def least_squares(rows: Floats, gram: Floats, columns: np.ndarray) -> Floats:
+    """The weights of ``columns`` whose outputs are nearest to those of all.
+
+    Args:
+        rows: float64 (outputs, K).
+        gram: float64 (K, K), sums of products of inputs.
+        columns: which of K remain, bool (K,), at least one.
+
+    Returns:
+        float64 (outputs, remaining).
+    """
+    damping = DAMPING * float(np.mean(np.diag(gram)))
+    if damping == 0:  # no input was ever different from 0
+        return rows[:, columns]
+    within = gram[np.ix_(columns, columns)] + damping * np.eye(int(columns.sum()))
+    wanted = rows @ gram[:, columns] + damping * rows[:, columns]
+    solved: Floats = np.linalg.solve(within, wanted.T).T
+    return solved
