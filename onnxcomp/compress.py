@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnxcomp import calibration, files, pipeline, recipe_file
+from onnxcomp import files, pipeline, recipe_file, sources
 from onnxcomp import model as models
 from onnxcomp.data import DataSet
 from onnxcomp.deploy.finalize import finalize
@@ -16,6 +18,7 @@ from onnxcomp.preprocess import ensure_preprocessing
 from onnxcomp.recipe import Recipe
 from onnxcomp.report.console import to_json
 from onnxcomp.report.evaluation import Evaluation, evaluate
+from onnxcomp.sources import Show
 from onnxcomp.training import lock
 from onnxcomp.training.config import TrainConfig
 from onnxcomp.training.loop import train
@@ -27,6 +30,10 @@ DENSE, BASELINE, COMPRESSED, TRAINED, DEPLOYABLE = (
     f"{name}.onnx" for name in ("dense", "baseline", "compressed", "trained", "deployable")
 )
 RESULTS, RECIPE = "results.json", "recipe.yaml"
+
+
+def _quiet() -> AbstractContextManager[Show]:
+    return nullcontext(sources.quiet)
 
 
 @dataclass(frozen=True)
@@ -53,8 +60,9 @@ class Job:
         target: what the deployable file is for.
         run_dir: new or empty, unless ``resume``; receives every file.
         resume: continue what is in ``run_dir``; finished steps are not done again.
-        calibration_images: for the scales of ``qat``.
+        calibration_images: that passes look at, where they do.
         progress: shows the training.
+        bars: a context whose value shows what a pass asks of the data.
     """
 
     data: DataSet
@@ -64,6 +72,7 @@ class Job:
     progress: Progress
     resume: bool = False
     calibration_images: int = 512
+    bars: Callable[[], AbstractContextManager[Show]] = _quiet
 
     def compress(self, model: Model, recipe: Recipe, *, baseline: bool = False) -> list[Row]:
         """Compress ``model`` and measure it beside the dense one, on the test images.
@@ -127,10 +136,7 @@ class Job:
         """The compression form as the file holds it, so that a resumed run starts from the same."""
         path = self.run_dir / COMPRESSED
         if not (self.resume and path.exists()):
-            images = calibration.from_data(
-                model, self.data, images=self.calibration_images, threads=self.config.threads
-            )
-            models.save(pipeline.apply(model, recipe, calibration=images), path)
+            models.save(self._apply(model, recipe), path)
         found = models.load(path)
         if found.recipe != str(recipe):
             raise TrainingError(
@@ -139,6 +145,20 @@ class Job:
                 fix="choose another --run-dir",
             )
         return found
+
+    def _apply(self, model: Model, recipe: Recipe) -> Model:
+        with self.bars() as show:
+            asked = sources.from_data(
+                model, self.data, images=self.calibration_images, threads=self.config.threads, show=show
+            )
+            return pipeline.apply(
+                model,
+                recipe,
+                calibration=asked.calibration,
+                grams=asked.grams,
+                gradients=asked.gradients,
+                alignment=self.target.alignment,
+            )
 
     def _trained(self, model: Model, name: str) -> Model:
         folder = self.run_dir / name

@@ -7,17 +7,20 @@ from pathlib import Path
 
 import click
 
-from onnxcomp import files, pipeline
+from onnxcomp import files, pipeline, sources
 from onnxcomp import model as models
 from onnxcomp import recipe as recipes
 from onnxcomp.commands import options
+from onnxcomp.deploy.targets import get_target
 from onnxcomp.pipeline import Step
+from onnxcomp.sources import Sources
 
 
 @click.command("apply")
 @click.argument("operands", nargs=-1, metavar="[PASSES] MODEL")
 @options.output
 @options.data(required=False)
+@options.target_of_widths
 @options.recipe
 @options.settings
 @options.calibration_images
@@ -28,6 +31,7 @@ def command(
     operands: tuple[str, ...],
     output: Path,
     data: str | None,
+    target: str | None,
     recipe_file: Path | None,
     settings: tuple[str, ...],
     calibration_images: int,
@@ -38,22 +42,40 @@ def command(
     """Apply PASSES (such as prune,qat,distill) to MODEL.
 
     The result is plain ONNX with masks, Q/DQ nodes, the teacher and the losses inside; `onnxcomp
-    train` trains it. qat needs --data to calibrate its scales.
+    train` trains it. qat needs --data for its scales, and prune for the criteria taylor, obd and obs.
 
     \b
     Example:
       onnxcomp apply prune,qat,distill m.onnx -o c.onnx --data cifar10 --set prune.sparsity=0.9
     """
+    from onnxcomp import runtime
+    from onnxcomp.data import open_data
+    from onnxcomp.report import console
+
     text, path = options.passes_and_model(operands, recipe_file)
     recipe = options.read_recipe(text, recipe_file, settings)
+    alignment = 1 if target is None else get_target(target).alignment
     files.check_writable(output, keep=path)
     model = models.load(path)
     options.set_preprocessing(model, preprocess)
+    data_set = None if data is None else open_data(data)
+    if data_set is not None:
+        options.fit_to_data(model, data_set, path)
     steps: list[Step] = []
-    calibration = None
-    if data is not None:
-        calibration = options.open_calibration(model, path, data, calibration_images, threads)
-    result = pipeline.apply(model, recipe, calibration=calibration, report=steps.append)
+    with console.bars() as show:
+        asked = Sources()
+        if data_set is not None:
+            threads = threads or runtime.default_threads()
+            asked = sources.from_data(model, data_set, images=calibration_images, threads=threads, show=show)
+        result = pipeline.apply(
+            model,
+            recipe,
+            calibration=asked.calibration,
+            grams=asked.grams,
+            gradients=asked.gradients,
+            alignment=alignment,
+            report=steps.append,
+        )
     models.save(result, output)
     if as_json:
         click.echo(json.dumps(_summary(result, steps, output)))

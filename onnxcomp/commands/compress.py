@@ -68,7 +68,14 @@ def command(
         options.fit_to_data(model, data_set, path)
         with ConsoleProgress(console.console(stderr=True)) as progress, options.about(path) as shown:
             job = compress.Job(
-                data_set, config, chosen, run_dir, progress, resume, calibration_images=calibration_images
+                data_set,
+                config,
+                chosen,
+                run_dir,
+                progress,
+                resume,
+                calibration_images=calibration_images,
+                bars=console.bars,
             )
             rows = job.compress(shown(model), recipe, baseline=baseline)
     if as_json:

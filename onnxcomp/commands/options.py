@@ -21,7 +21,6 @@ from onnxcomp.model import Model
 from onnxcomp.recipe import Recipe
 
 if TYPE_CHECKING:
-    from onnxcomp.calibration import ImageCalibration
     from onnxcomp.data import DataSet
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -45,7 +44,8 @@ calibration_images = click.option(
     type=click.IntRange(min=1),
     default=512,
     show_default=True,
-    help="For the scales of qat.",
+    help="Training images that passes look at, where they do: qat for its scales, prune for the criteria"
+    " taylor, obd and obs.",
 )
 preprocess = click.option(
     "--preprocess",
@@ -136,20 +136,6 @@ def fit_to_data(model: Model, data_set: DataSet, path: Path) -> None:
         )
 
 
-def open_calibration(
-    model: Model, path: Path, spec: str, images: int, thread_count: int | None
-) -> ImageCalibration:
-    """Open the data set, fit the model's metadata to it, and calibrate on its training images."""
-    from onnxcomp import calibration, runtime
-    from onnxcomp.data import open_data
-
-    data_set = open_data(spec)
-    fit_to_data(model, data_set, path)
-    return calibration.from_data(
-        model, data_set, images=images, threads=thread_count or runtime.default_threads()
-    )
-
-
 @contextmanager
 def about(path: Path) -> Iterator[Callable[[Model], Model]]:
     """Let an error about the network, or about one of its nodes, name the file that the user gave.
@@ -200,4 +186,8 @@ resume = click.option(
     "--resume", is_flag=True, help="Continue the run in --run-dir exactly where it stopped."
 )
 *_first, _last = TARGETS
-target = click.option("--target", required=True, metavar="NAME", help=f"{', '.join(_first)} or {_last}.")
+_names = f"{', '.join(_first)} or {_last}"
+target = click.option("--target", required=True, metavar="NAME", help=f"{_names}.")
+target_of_widths = click.option(
+    "--target", metavar="NAME", help=f"{_names}: channels keeps to widths that are fast there."
+)

@@ -18,7 +18,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -130,15 +130,9 @@ def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
     """
     out = console(stderr=True)
     if out.is_terminal:
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=out, transient=True) as bars:
-            task = bars.add_task(description, total=total)
-            yield lambda count: bars.advance(task, count)
+        with _progress(out) as shown:
+            task = shown.add_task(description, total=total)
+            yield lambda count: shown.advance(task, count)
         return
     start = told = time.monotonic()
     done = 0
@@ -152,6 +146,38 @@ def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
             told = now
 
     yield advance
+
+
+@contextmanager
+def bars() -> Iterator[Callable[[str, int, int], None]]:
+    """Show on stderr how far steps are that may be long or not come at all; nothing without a terminal.
+
+    Yields ``show(description, done, total)``: a bar appears with the first call that names it.
+    """
+    out = console(stderr=True)
+    if not out.is_terminal:
+        yield lambda description, done, total: None
+        return
+    tasks: dict[str, TaskID] = {}
+    with _progress(out) as shown:
+
+        def show(description: str, done: int, total: int) -> None:
+            if description not in tasks:
+                tasks[description] = shown.add_task(description, total=total)
+            shown.update(tasks[description], completed=done, total=total)
+
+        yield show
+
+
+def _progress(out: Console) -> Progress:
+    """Bars that disappear when done."""
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=out, transient=True)
 
 
 def to_json(value: object) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
 
 from onnxcomp import model as models
+from onnxcomp import pipeline
+from onnxcomp.deploy.targets import TARGETS
 from onnxcomp.model import Form, Preprocessing
 from tests import zoo
 from tests.commands.call import call
@@ -114,3 +117,35 @@ def test_the_input_is_never_overwritten(
         assert code == 2
         assert "is the input too; name another output" in err
     assert network.read_bytes() == before
+
+
+@pytest.mark.parametrize("options", [(), ("--target", "xavier"), ("--target", "ort-cpu", "--data", "digits")])
+def test_passes_are_given_what_the_user_gave(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    network: Path,
+    options: tuple[str, ...],
+) -> None:
+    given: dict[str, Any] = {}
+    real = pipeline.apply
+
+    def apply(*args: Any, **named: Any) -> models.Model:
+        given.update(named)
+        return real(*args, **named)
+
+    monkeypatch.setattr(pipeline, "apply", apply)
+    code, _, _ = call(capsys, "apply", "prune", network, "-o", tmp_path / "c.onnx", *options, "--threads", 1)
+    assert code == 0
+    expected = TARGETS[options[1]].alignment if options else 1
+    assert given["alignment"] == expected
+    for name in ("calibration", "grams", "gradients"):
+        assert (given[name] is not None) == ("--data" in options)
+
+
+def test_an_unknown_target_is_refused_before_any_work(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    output = tmp_path / "c.onnx"
+    code, _, err = call(capsys, "apply", "prune", tmp_path / "no.onnx", "-o", output, "--target", "xaver")
+    assert (code, err) == (2, "Error: --target: there is no target xaver; did you mean xavier?\n")

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from onnxcomp.report import console
-from onnxcomp.report.console import progress, table, to_json
+from onnxcomp.report.console import bars, progress, table, to_json
 
 COLUMNS = ("layer", "op", "parameters")
 ROWS = [("/features/[bold]x/Conv", "Conv", "1,234"), ("/fc/Gemm", "Gemm", "5")]
@@ -122,6 +122,22 @@ def test_progress_on_a_terminal_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> Non
         advance(10)
     assert "[evaluating]" in text.getvalue()
     assert "10/10" in text.getvalue()
+
+
+def test_bars_come_when_they_are_named_and_the_terminal_is_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with bars() as show:
+        show("looking", 1, 2)
+    assert capsys.readouterr() == ("", "")
+    text = terminal(monkeypatch, 80)
+    with bars() as show:
+        show("[looking]", 1, 2)
+        show("differentiating", 3, 4)
+        show("[looking]", 2, 2)
+    assert "[looking]" in text.getvalue()
+    assert "2/2" in text.getvalue()
+    assert "3/4" in text.getvalue()
 
 
 @dataclass(frozen=True)

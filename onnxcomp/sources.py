@@ -1,0 +1,90 @@
+"""What passes may ask of a data set. Nothing is read or run before one asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeVar
+
+from onnxcomp import graphs
+from onnxcomp.model import Model
+from onnxcomp.passes.base import Array, Calibration, Gradients, Grams
+
+if TYPE_CHECKING:
+    from onnxcomp.data import DataSet
+
+Batch = TypeVar("Batch")
+Show = Callable[[str, int, int], None]
+"""Told of a long step: what it is, how much of it is done, and of how much."""
+
+
+def quiet(what: str, done: int, total: int) -> None:
+    """Show nothing."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The parts of a pass's context that come from data; see :class:`onnxcomp.passes.base.Context`."""
+
+    calibration: Calibration | None = None
+    grams: Grams | None = None
+    gradients: Gradients | None = None
+
+
+def from_data(model: Model, data: DataSet, *, images: int, threads: int, show: Show = quiet) -> Sources:
+    """All of them, on the same evenly spaced training images.
+
+    Args:
+        model: says the size, the channels and the preprocessing, which must be known.
+        images: at most all are used.
+        threads: of ONNX Runtime.
+        show: told how far a pass's question is.
+    """
+    from onnxcomp import calibration, gradients, grams
+
+    count = min(images, len(data.train))
+    observed = calibration.from_data(model, data, images=images, threads=threads)
+    differentiated = gradients.from_data(model, data, images=images, threads=threads)
+    return Sources(
+        replace(observed, batches=_shown(observed.batches, len, count, "images observed", show)),
+        _ShownGrams(grams.from_data(model, data, images=images, threads=threads), show),
+        replace(
+            differentiated,
+            batches=_shown(
+                differentiated.batches, lambda batch: len(batch[1]), count, "images differentiated", show
+            ),
+        ),
+    )
+
+
+def _shown(
+    batches: Callable[[], Iterable[Batch]], size: Callable[[Batch], int], total: int, what: str, show: Show
+) -> Callable[[], Iterator[Batch]]:
+    """The same batches; each counts as done when the next is asked for."""
+
+    def iterate() -> Iterator[Batch]:
+        done = 0
+        show(what, done, total)
+        for batch in batches():
+            yield batch
+            done += size(batch)
+            show(what, min(done, total), total)
+
+    return iterate
+
+
+@dataclass(frozen=True)
+class _ShownGrams:
+    """Asked stage by stage, so that what is done is counted in layers."""
+
+    source: Grams
+    show: Show
+    _seen: set[str] = field(default_factory=set)
+
+    def grams(self, model: Model, layers: Sequence[graphs.Weight]) -> dict[str, Array]:
+        total = len({weight.name for weight in graphs.weights(model.graph)})
+        self.show("layers looked at", len(self._seen), total)
+        found = self.source.grams(model, layers)
+        self._seen.update(layer.name for layer in layers)
+        self.show("layers looked at", len(self._seen), total)
+        return found
