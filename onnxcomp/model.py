@@ -71,7 +71,8 @@ class Model:
         losses: weight of each loss term's scalar output in the total ``loss``, by output name.
         sparsities: share of each weight that is zero at the end of pruning, by name, where the
             recipe and the shapes alone do not say (an allocation by measured sensitivity).
-        given: ``macs`` for one image and ``parameters`` of the network before its channels were cut.
+        given: where channels were cut, ``macs`` for one image and ``parameters`` of the network before,
+            and the ``alignment`` of its widths.
         properties: the user's own metadata, kept.
     """
 

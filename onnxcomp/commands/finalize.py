@@ -60,6 +60,8 @@ def _lines(report: Report, target: Target) -> list[str]:
     if report.masks:
         lines.append(f"multiplied {report.masks} masks in: {report.masked:,} weights are exactly 0")
         lines.append(f"  on this target {target.sparsity}")
+    if report.channels:
+        lines.append(f"removed {report.channels:,} channels that nobody reads")
     if folded or kept:
         lines.append(f"folded {len(folded)} of {len(folded) + len(kept)} BatchNormalization")
         reasons = Counter(reason for _, reason in kept)

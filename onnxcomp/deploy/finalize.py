@@ -1,8 +1,8 @@
 """From the compression form to the file that is deployed.
 
-In order: teacher, losses and labels go; masks are multiplied in; weights become integers; each
-BatchNormalization is folded where legal; Q/DQ takes the shape the target wants; the opset comes down
-to one the target parses.
+In order: teacher, losses and labels go; masks are multiplied in; channels that nobody reads go;
+weights become integers; each BatchNormalization is folded where legal; Q/DQ takes the shape the
+target wants; the opset comes down to one the target parses.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from onnxcomp.deploy.opset import lower_opset
 from onnxcomp.deploy.targets import Target
 from onnxcomp.errors import ModelError
 from onnxcomp.model import Form, Model
+from onnxcomp.passes.channels.dead import cut_dead
 from onnxcomp.student import student
 from onnxcomp.verify import verify
 
@@ -33,6 +34,7 @@ class Report:
         nodes_removed: nodes of teacher and losses.
         masks: masks multiplied in.
         masked: weights that are exactly 0 because of them.
+        channels: removed, because every weight that reads them is 0.
         quantized_weights: weights behind Q/DQ.
         quantized_activations: activations behind Q/DQ.
         folds: BatchNormalization nodes folded and kept.
@@ -44,6 +46,7 @@ class Report:
     nodes_removed: int
     masks: int
     masked: int
+    channels: int
     quantized_weights: int
     quantized_activations: int
     folds: Folds
@@ -71,6 +74,8 @@ def finalize_report(model: Model, target: Target, *, fold: bool = True) -> tuple
     graph = result.graph
     removed = len(model.graph.nodes) - len(graph.nodes)
     masks, masked = _multiply_masks(graph)
+    alignment = int(model.given.get("alignment", target.alignment))
+    channels = cut_dead(result, alignment)
     qdq.check_symmetric(graph)
     weights = qdq.store_integers(graph)
     folds = fold_bn(graph) if fold else Folds()
@@ -85,7 +90,16 @@ def finalize_report(model: Model, target: Target, *, fold: bool = True) -> tuple
     result.properties = dict(model.properties)
     verify(result, where=f"finalize for {target.name}")
     report = Report(
-        *(target.name, model.graph.opset, graph.opset, removed, masks, masked, weights, activations, folds)
+        target=target.name,
+        opset_before=model.graph.opset,
+        opset_after=graph.opset,
+        nodes_removed=removed,
+        masks=masks,
+        masked=masked,
+        channels=channels,
+        quantized_weights=weights,
+        quantized_activations=activations,
+        folds=folds,
     )
     return result, report
 

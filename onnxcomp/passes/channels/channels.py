@@ -9,14 +9,15 @@ import numpy as np
 from pydantic import Field
 
 from onnxcomp import graphs
+from onnxcomp.errors import PassError
 from onnxcomp.model import Model
 from onnxcomp.passes.base import Change, Context, Names, Pass, excluded, unmatched
-from onnxcomp.passes.channels import scores, select
+from onnxcomp.passes.channels import masks, scores
 from onnxcomp.passes.channels.cut import cut
 from onnxcomp.passes.channels.dependencies import Dependencies, Group, find
 from onnxcomp.passes.channels.ids import Array
 from onnxcomp.passes.channels.reconstruct import reconstruct
-from onnxcomp.passes.channels.work import Work
+from onnxcomp.passes.channels.selection import Selection, Wanted
 
 DEFAULT_SPARSITY = 0.5
 DEFAULT_ALIGNMENT = 8
@@ -36,6 +37,10 @@ class Channels(Pass):
         align: widths are multiples of it, or what they were; by default the target's, or 8.
         reconstruct: solve the remaining weights anew on real images so that they make up for what
             is gone; by default where there is data.
+        schedule: ``one-shot`` cuts when the pass is applied; with another one training closes masks
+            from ``begin`` to ``end``, every ``frequency``, and ``finalize`` cuts.
+        begin, end, frequency: a number up to 1 (``frequency``: below 1) is a share of training, above it
+            counts steps.
         exclude: patterns (as in a shell) of weight or node names whose outputs keep their width.
         seed: of ``criterion=random``.
     """
@@ -49,6 +54,10 @@ class Channels(Pass):
     allocation: Literal["global", "uniform"] = "global"
     align: Annotated[int, Field(ge=1)] | None = None
     reconstruct: bool | None = None
+    schedule: Literal["one-shot", "cubic", "iterative"] = "one-shot"
+    begin: Annotated[float, Field(ge=0)] = 0.0
+    end: Annotated[float, Field(ge=0)] = 0.5
+    frequency: Annotated[float, Field(gt=0)] = 20
     exclude: Names = ()
     seed: Annotated[int, Field(ge=0)] = 0
 
@@ -61,6 +70,7 @@ class Channels(Pass):
             raise self.error("reconstruct needs real images", fix="give --data")
         if self.seed and self.criterion != "random":
             raise self.error("seed is for criterion=random alone", fix="leave channels.seed out")
+        self._check_schedule(model)
         lost = unmatched(model.graph, self.exclude)
         if lost:
             raise self.error(f"exclude names {lost}, which is no weighted layer", fix="see onnxcomp inspect")
@@ -68,67 +78,86 @@ class Channels(Pass):
             if not np.isfinite(weight.tensor.values).all():
                 raise self.error(f"{weight.name} is not finite", node=weight.node.name, fix="train it again")
 
+    def _check_schedule(self, model: Model) -> None:
+        timed = (self.begin, self.end, self.frequency) != (0.0, 0.5, 20)
+        if self.schedule == "one-shot" and timed:
+            raise self.error(
+                "one-shot cuts when it is applied",
+                fix="leave begin, end and frequency out, or set schedule=cubic",
+            )
+        if self.schedule == "one-shot":
+            return
+        if self.reconstruct:
+            raise self.error("reconstruct is for schedule=one-shot", fix="leave channels.reconstruct out")
+        if graphs.masks(model.graph):
+            raise self.error(
+                "weights have masks already", fix="use schedule=one-shot, or apply channels first"
+            )
+
     def apply(self, model: Model, context: Context) -> Change:
-        dependencies = find(model.graph)
-        chosen = self.chosen(model, dependencies)
-        if not chosen:
-            raise self.error("there is no channel that can go", fix=_reasons(dependencies, self.exclude))
-        work = self._work(model, dependencies)
-        before, parameters = work.left(dependencies.kept(())), _parameters(model)
-        gone = self._gone(model, context, dependencies, chosen, work)
+        parameters = _parameters(model)
+        alignment = self.align or (context.alignment if context.alignment > 1 else DEFAULT_ALIGNMENT)
+        model.given["alignment"] = alignment
+        selection = self.selection(model)
+        model.given = {"macs": selection.total, "parameters": parameters, **model.given}
+        notes = [f"kept: {line}" for line in _kept(selection.dependencies, selection.chosen)]
+        if self.schedule == "one-shot":
+            return Change(True, (*self._cut(model, context, selection), *notes))
+        names = masks.insert(model, selection)
+        return Change(True, (f"{len(names)} weights masked, to be cut by finalize", *notes))
+
+    def _cut(self, model: Model, context: Context, selection: Selection) -> tuple[str, ...]:
+        parameters = _parameters(model)
+        dependencies = selection.dependencies
+        gone = selection.choose(self._scores(model, context, dependencies))
+        if gone is None:
+            raise self._out_of_reach(int(model.given["alignment"]))
         keep = dependencies.kept(gone.tolist())
-        notes = [_summary(dependencies, chosen, gone)]
+        notes = [_summary(selection, gone)]
         if self.reconstruct or (self.reconstruct is None and context.grams is not None):
             assert context.grams is not None
             solved = reconstruct(model, dependencies, keep, context.grams)
             notes.append(f"{solved} weights solved anew on real images")
         cut(model, dependencies, gone.tolist())
-        model.given = model.given or {"macs": before, "parameters": parameters}
-        notes.append(f"multiply-accumulates {_change(before, work.left(keep))}")
+        notes.append(f"multiply-accumulates {_change(selection.total, selection.work.left(keep))}")
         notes.append(f"parameters {_change(parameters, _parameters(model))}")
-        notes += [f"kept: {line}" for line in _kept(dependencies, self.exclude, chosen)]
-        return Change(True, tuple(notes))
+        return tuple(notes)
 
     def ensures(self, model: Model) -> None:
         """Nothing: the pipeline checks the graph."""
 
-    def chosen(self, model: Model, dependencies: Dependencies) -> list[Group]:
-        """The groups of which channels may go."""
+    def selection(self, model: Model) -> Selection:
+        """How channels of ``model``, which says the alignment, are chosen.
+
+        Raises:
+            PassError: there is none to choose, or the work of a layer is not known.
+        """
+        dependencies = find(model.graph)
         held = {weight.name for weight in graphs.weights(model.graph) if excluded(weight, self.exclude)}
-        return [g for g in dependencies.groups if g.ids.size and held.isdisjoint(g.members)]
-
-    def _work(self, model: Model, dependencies: Dependencies) -> Work:
-        try:
-            return Work(model.graph, dependencies)
-        except ValueError as error:
-            raise self.error(str(error), fix="give the network fixed image sizes") from error
-
-    def _gone(
-        self, model: Model, context: Context, dependencies: Dependencies, chosen: list[Group], work: Work
-    ) -> Array:
-        values = self._scores(model, context, dependencies)
-        alignment = self.align or (context.alignment if context.alignment > 1 else DEFAULT_ALIGNMENT)
-        ranked = select.rankings(dependencies, chosen, values, alignment)
-        if self.allocation == "uniform":
-            ranked = select.positions(ranked)
-        elif self.criterion == "magnitude":
-            ranked = select.relative(ranked)
-        total, every = work.left(dependencies.kept(())), sum(len(ranking.ids) for ranking in ranked)
-        share = DEFAULT_SPARSITY if self.sparsity is None else self.sparsity
-
-        def enough(gone: Array) -> bool:
-            if self.macs is not None:
-                return work.left(dependencies.kept(gone.tolist())) <= self.macs * total
-            return len(gone) >= share * every
-
-        gone = select.smallest(ranked, enough)
-        if gone is None:
-            wanted = f"macs={self.macs}" if self.macs is not None else f"sparsity={share}"
+        chosen = [g for g in dependencies.groups if g.ids.size and held.isdisjoint(g.members)]
+        if not chosen:
+            lines = "; ".join(_kept(dependencies, [])) or "no layers"
             raise self.error(
-                f"{wanted} cannot be reached with widths that are multiples of {alignment}",
-                fix="set channels.align lower or ask for less",
+                "there is no channel that can go", fix=f"loosen channels.exclude; kept are {lines}"
             )
-        return gone
+        wanted = Wanted(
+            self.macs,
+            DEFAULT_SPARSITY if self.sparsity is None else self.sparsity,
+            self.allocation,
+            relative=self.criterion == "magnitude",
+            alignment=int(model.given["alignment"]),
+        )
+        try:
+            return Selection(model.graph, dependencies, chosen, wanted)
+        except ValueError as error:
+            raise self.error(str(error), fix="give the network a fixed image size") from error
+
+    def _out_of_reach(self, alignment: int) -> PassError:
+        wanted = f"macs={self.macs}" if self.macs is not None else f"sparsity={self.sparsity}"
+        return self.error(
+            f"{wanted} cannot be reached with widths that are multiples of {alignment}",
+            fix="set channels.align lower or ask for less",
+        )
 
     def _scores(self, model: Model, context: Context, dependencies: Dependencies) -> np.ndarray:
         if self.criterion == "magnitude":
@@ -154,21 +183,17 @@ def _change(before: float, after: float) -> str:
     return f"{before:,.0f} -> {after:,.0f} ({100 * after / before:.1f} % left)"
 
 
-def _summary(dependencies: Dependencies, chosen: list[Group], gone: Array) -> str:
-    touched = sum(bool(np.isin(group.ids, gone).any()) for group in chosen)
-    free = sum(len(group.ids) for group in chosen)
-    return f"{len(gone):,} of {free:,} channels removed, in {touched} of {len(dependencies.groups)} groups"
+def _summary(selection: Selection, gone: Array) -> str:
+    touched = sum(bool(np.isin(group.ids, gone).any()) for group in selection.chosen)
+    free = sum(len(group.ids) for group in selection.chosen)
+    every = len(selection.dependencies.groups)
+    return f"{len(gone):,} of {free:,} channels removed, in {touched} of {every} groups of layers"
 
 
-def _kept(dependencies: Dependencies, exclude: tuple[str, ...], chosen: list[Group]) -> list[str]:
+def _kept(dependencies: Dependencies, chosen: list[Group]) -> list[str]:
     """One line for each reason that groups are left whole for."""
     lines: dict[str, list[str]] = {}
     for group in dependencies.groups:
-        if group not in chosen:
+        if not any(group is other for other in chosen):
             lines.setdefault(group.reason or "excluded", []).append(group.name)
     return [f"{', '.join(names)} ({reason})" for reason, names in lines.items()]
-
-
-def _reasons(dependencies: Dependencies, exclude: tuple[str, ...]) -> str:
-    lines = _kept(dependencies, exclude, [])
-    return f"{'loosen channels.exclude; ' if exclude else ''}kept are {'; '.join(lines) or 'no layers'}"

@@ -79,18 +79,19 @@ def smallest(found: list[Ranking], enough: Callable[[Array], bool]) -> Array | N
     """
     levels = np.unique(np.concatenate([ranking.values for ranking in found]))
     low, high = 0, len(levels)  # everything below levels[high - 1] is the longest
-    if not enough(_below(found, np.inf)):
+    if not enough(below(found, np.inf)):
         return None
     while low < high:
         middle = (low + high) // 2
-        if enough(_below(found, levels[middle - 1] if middle else -np.inf)):
+        if enough(below(found, levels[middle - 1] if middle else -np.inf)):
             high = middle
         else:
             low = middle + 1
-    return _below(found, levels[low - 1] if low else -np.inf)
+    return below(found, levels[low - 1] if low else -np.inf)
 
 
-def _below(found: list[Ranking], level: float) -> Array:
+def below(found: list[Ranking], level: float) -> Array:
+    """The numbers of all channels with a value up to ``level``, as widths allow."""
     parts = [r.ids[: r.legal[np.searchsorted(r.values, level, side="right")]] for r in found]
     return np.concatenate(parts)
 
@@ -109,4 +110,9 @@ def positions(found: list[Ranking]) -> list[Ranking]:
 
 def relative(found: list[Ranking]) -> list[Ranking]:
     """The same with each value as a multiple of its group's mean, for scores that layers do not share."""
-    return [replace(r, values=r.values / (float(r.values.mean()) or 1.0)) for r in found]
+    return [replace(r, values=r.values / _mean(r.values)) for r in found]
+
+
+def _mean(values: np.ndarray) -> float:
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if finite.any() else 1.0
