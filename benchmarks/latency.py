@@ -1,7 +1,7 @@
 """Latency of networks side by side on this CPU: ``latency.py FIRST.onnx OTHER.onnx... [--batches 1,16]``.
 
-Runs in turns, one image batch each, in one process; prints minimum, median and maximum in milliseconds and the
-ratio to the first file, round by round, and writes latency.json.
+Runs in turns, one batch of images each, in one process; prints minimum, median and maximum in milliseconds
+and the ratio to the first file, round by round, and writes latency.json.
 """
 
 from __future__ import annotations

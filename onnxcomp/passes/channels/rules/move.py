@@ -140,6 +140,9 @@ def gather(analysis: Analysis, node: gs.Node) -> None:
             extra = (1,) * len(indices.shape)
             analysis.write(node.outputs[0], grid.reshape(grid.shape[:axis] + extra + grid.shape[axis + 1 :]))
         return
+    if indices.values.ndim > 1 and axis in varying(grid):
+        refuse(analysis, node, f"Gather {node.name} lays them out in a table")
+        return
     analysis.write(node.outputs[0], np.take(whole(analysis, tensor, [axis]), indices.values, axis))
 
 
