@@ -63,8 +63,7 @@ def split(edit: Edit, node: gs.Node) -> None:
     ends = np.cumsum([output.shape[axis] for output in node.outputs])[:-1]
     sizes = [int(part.sum()) for part in np.split(found[1], ends)]
     node.attrs.pop("num_outputs", None)
-    del node.inputs[1:]
-    node.inputs.append(edit.constant(node, "split", sizes))
+    node.inputs = [node.inputs[0], edit.constant(node, "split", sizes)]
 
 
 def cut_out(edit: Edit, node: gs.Node) -> None:
@@ -83,8 +82,8 @@ def cut_out(edit: Edit, node: gs.Node) -> None:
     ends = [-(2**63) if sliced[a].stop is None else sliced[a].stop for a in order]
     lists = {"starts": [sliced[a].start for a in order], "ends": ends, "axes": order}
     lists["steps"] = [sliced[a].step for a in order]
-    del node.inputs[1:]
-    node.inputs.extend(edit.constant(node, what, values) for what, values in lists.items())
+    constants = [edit.constant(node, what, values) for what, values in lists.items()]
+    node.inputs = [node.inputs[0], *constants]
 
 
 def _gather_behind(edit: Edit, node: gs.Node, axis: int, positions: Array) -> None:
