@@ -1,7 +1,8 @@
 """The whole state of a run in one safetensors file: plain arrays and text, never pickle.
 
 The order of the images, their augmentation and the learning rate are functions of the step, so
-parameters, optimiser state, averaged weights and step continue a run bit for bit.
+parameters, optimiser state, averaged weights, what pruning knows of the gradients and step continue a run
+bit for bit.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from onnxcomp.training.blocks import Array
 from onnxcomp.training.identity import Identity
 
 FORMAT = "onnxcomp.checkpoint.2"
-GROUPS = ("parameters", "optimizer", "average")
+GROUPS = ("parameters", "optimizer", "average", "saliency")
 
 
 class DamagedError(CheckpointError):
@@ -40,6 +41,8 @@ class Checkpoint:
         optimizer: the optimiser's state by name.
         average: averaged weights by name, where the run averages them.
         window: sums since the last line of metrics, so that a line does not depend on interruptions.
+        saliency: what a criterion of pruning knows of the gradients, by weight, where it asks for them and
+            masks are still to close.
     """
 
     step: int
@@ -47,6 +50,7 @@ class Checkpoint:
     optimizer: Mapping[str, Array]
     average: Mapping[str, Array] = field(default_factory=dict)
     window: Mapping[str, float] = field(default_factory=dict)
+    saliency: Mapping[str, Array] = field(default_factory=dict)
 
     def restore(self, parameters: Mapping[str, Array]) -> None:
         """Write the saved values into live arrays.

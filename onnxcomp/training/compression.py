@@ -1,23 +1,40 @@
 """What pruning and quantisation ask of every training step.
 
-Masks and weight scales are parameters that no gradient moves: before a step the masks follow the
-recipe's schedule, after it pruned weights return to exactly 0 and each weight's scales follow its
-values, so that quantisation never clips one. All of it is a function of the weights, the masks and
-the step, so a resumed run needs nothing but those.
+Masks and weight scales are parameters that no gradient moves: around a step the masks follow the
+schedules of the recipe's passes, after it pruned weights return to exactly 0 and each weight's scales follow
+its values, so that quantisation never clips one. All of it is a function of the weights, the masks, the step
+and, for criteria that ask for them, the gradients of the last steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 
 from onnxcomp import graphs
 from onnxcomp.model import Model
-from onnxcomp.passes.prune import Prune
-from onnxcomp.passes.prune.masks import sparsity_of, update
+from onnxcomp.passes.prune.masks import sparsity_of
 from onnxcomp.passes.qat.scales import weight_scale
 from onnxcomp.training.blocks import Array
+
+
+class Closing(Protocol):
+    """Closes masks, the engine's live arrays, on the schedule of one pass."""
+
+    @property
+    def saliency(self) -> Mapping[str, Array]:
+        """Live arrays that it needs besides weights and masks to go on; none where it needs nothing."""
+
+    def resume(self, done: int) -> None:
+        """Hold what :attr:`saliency` has after ``done`` steps, to be written into."""
+
+    def before_step(self, step: int) -> bool:
+        """Close what is due and does not wait for the gradients of ``step``; whether there was something."""
+
+    def after_gradients(self, step: int, gradients: Mapping[str, Array]) -> bool:
+        """The same for what does. The gradients are the step's, before clipping, alike on all ranks."""
 
 
 class Compression:
@@ -26,16 +43,14 @@ class Compression:
     Args:
         model: compression form; its graph says which weight has which mask and scales.
         parameters: the engine's live arrays by name.
-        prune: the recipe's pruning pass; None leaves the masks as they are.
-        steps: of the whole run.
+        closing: what closes masks; without any they stay as they are.
     """
 
     def __init__(
-        self, model: Model, parameters: Mapping[str, Array], prune: Prune | None, steps: int
+        self, model: Model, parameters: Mapping[str, Array], closing: Sequence[Closing] = ()
     ) -> None:
         self._parameters = parameters
         self._mask_of = {weight: mask.name for weight, mask in graphs.masks(model.graph).items()}
-        self._masked = {weight: parameters[weight] for weight in self._mask_of}
         self._masks = {weight: parameters[mask] for weight, mask in self._mask_of.items()}
         self.mask_names = frozenset(self._mask_of.values())
         self._scales = [
@@ -43,10 +58,19 @@ class Compression:
             for pair in graphs.quantizers(model.graph)
             if graphs.is_student(pair.quantize) and pair.weight is not None
         ]
-        self._allocation = prune.allocation if prune else ""
-        self._schedule = prune.schedule(steps) if prune else None
+        self._closing = list(closing)
         self.sparsity = 0.0
         self.restore()
+
+    @property
+    def saliency(self) -> dict[str, Array]:
+        """The live state that a checkpoint must hold besides the parameters."""
+        return {name: array for one in self._closing for name, array in one.saliency.items()}
+
+    def resume(self, done: int) -> None:
+        """Let :attr:`saliency` be what it is after ``done`` steps, to be written into."""
+        for one in self._closing:
+            one.resume(done)
 
     def restore(self) -> None:
         """Bring everything in step with parameters written from outside (the file, a checkpoint)."""
@@ -54,11 +78,16 @@ class Compression:
         self.sparsity = sparsity_of(self._masks)
 
     def before_step(self, step: int) -> None:
-        """Let the masks follow the schedule, in place; a pruned weight stays pruned."""
-        if self._schedule is None or not self._schedule.is_due(step):
-            return
-        update(self._masked, self._masks, self._schedule.sparsity(step), self._allocation)
-        self.restore()
+        """Let the masks follow the schedules, in place; a pruned weight stays pruned."""
+        closed = [one.before_step(step) for one in self._closing]
+        if any(closed):
+            self.restore()
+
+    def after_gradients(self, step: int, gradients: Mapping[str, Array]) -> None:
+        """The same for masks whose criterion asks for gradients."""
+        closed = [one.after_gradients(step, gradients) for one in self._closing]
+        if any(closed):
+            self.restore()
 
     def after_step(self) -> None:
         """Return pruned weights to exactly 0 and let the scales follow. Twice does no more than once."""

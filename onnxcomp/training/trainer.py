@@ -16,10 +16,12 @@ from onnxcomp.training import clip
 from onnxcomp.training.average import WeightAverage, averaged, settled
 from onnxcomp.training.blocks import Array
 from onnxcomp.training.checkpoint import Checkpoint
-from onnxcomp.training.compression import Compression
+from onnxcomp.training.compression import Closing, Compression
 from onnxcomp.training.config import TrainConfig
 from onnxcomp.training.engine import Engine
 from onnxcomp.training.global_step import Batch, GlobalStep, Outcome
+from onnxcomp.training.optim import restore
+from onnxcomp.training.pruning import Pruning
 from onnxcomp.training.ranks import Alone, Ranks
 
 
@@ -45,7 +47,7 @@ class Trainer:
         self._schedule = config.make_schedule()
         self.parameters = engine.parameters
         self._optimizer = config.make_optimizer({name: self.parameters[name] for name in engine.gradients})
-        self._compression = Compression(model, self.parameters, _pruning(model), steps)
+        self._compression = Compression(model, self.parameters, _closing(model, self.parameters, steps))
         statistics = [self.parameters[name] for name, role in model.roles.items() if role is Role.STATISTIC]
         self._global_step = GlobalStep(engine, self._ranks, config.accumulate, statistics)
         self._average = (
@@ -64,6 +66,8 @@ class Trainer:
     def step(self, step: int, batches: Iterable[Batch]) -> Outcome:
         """Step ``step``, counted from 0: masks, losses, gradients, update, masks again, scales, average.
 
+        Masks whose criterion asks for gradients follow the schedule when those of the step are known.
+
         Args:
             batches: this rank's micro-batches of the step.
 
@@ -72,7 +76,9 @@ class Trainer:
         """
         self._compression.before_step(step)
         outcome = self._global_step(batches)
-        size = self._clip(step, outcome)
+        size = self._norm(step, outcome)
+        self._compression.after_gradients(step, self._global_step.gradients)
+        self._clip(size)
         momentum = self._schedule.momentum(step, self._steps)
         self._optimizer.step(self._global_step.gradients, self.lr(step), momentum)
         self._compression.after_step()
@@ -103,6 +109,7 @@ class Trainer:
             self._optimizer.state_arrays(),
             {} if self._average is None else self._average.state_arrays(),
             dict(window),
+            self._compression.saliency,
         )
 
     def restore(self, saved: Checkpoint | None) -> None:
@@ -117,24 +124,38 @@ class Trainer:
             if self._average is not None:
                 self._average.load(saved.average)
         average = {} if self._average is None else self._average.state_arrays()
-        for arrays in (self.parameters, self._optimizer.state_arrays(), average):
+        self._compression.resume(self._ranks.share(saved.step if saved else 0))
+        saliency = self._compression.saliency
+        if saved is not None:
+            restore(saliency, saved.saliency, "saliency")
+        for arrays in (self.parameters, self._optimizer.state_arrays(), average, saliency):
             self._ranks.broadcast(arrays.values())
         self._compression.restore()
 
-    def _clip(self, step: int, outcome: Outcome) -> float:
-        """Check and clip what the optimiser moves; the norm of its gradients before."""
+    @property
+    def _moved(self) -> dict[str, Array]:
+        """Gradients of what the optimiser moves.
+
+        In the order of the gradients, which every process has: their norm is a sum in this order.
+        """
         moved = self._optimizer.names
-        # In the order of the gradients, which every process has: the norm is a sum in this order.
-        gradients = {name: array for name, array in self._global_step.gradients.items() if name in moved}
+        return {name: array for name, array in self._global_step.gradients.items() if name in moved}
+
+    def _norm(self, step: int, outcome: Outcome) -> float:
+        """The norm of the gradients, after checking that loss and gradients are numbers."""
         if not math.isfinite(outcome.losses["loss"]):
             raise self._diverged(f"the loss is {outcome.losses['loss']}", step + 1, outcome)
+        gradients = self._moved
         size = clip.norm(gradients)
         if not math.isfinite(size):
             name = next(name for name, array in gradients.items() if not np.isfinite(array).all())
             raise self._diverged(f"the gradient of {name} is not finite", step + 1, outcome)
-        if self._config.clip is not None and size > self._config.clip:
-            clip.clip_norm(gradients, self._config.clip, size=size)
         return size
+
+    def _clip(self, size: float) -> None:
+        """Scale the gradients, whose norm is ``size``, down to the norm that is allowed."""
+        if self._config.clip is not None and size > self._config.clip:
+            clip.clip_norm(self._moved, self._config.clip, size=size)
 
     def _diverged(self, what: str, step: int, outcome: Outcome | None = None) -> DivergedError:
         terms = {} if outcome is None else {n: v for n, v in outcome.losses.items() if n != "loss"}
@@ -152,7 +173,7 @@ def result_of(saved: Checkpoint, trainee: Model, config: TrainConfig) -> dict[st
         return dict(saved.parameters)
     prefix = "average/"
     averages = {n.removeprefix(prefix): a for n, a in saved.average.items() if n.startswith(prefix)}
-    return settled(Compression(trainee, saved.parameters, None, 1), saved.parameters, averages)
+    return settled(Compression(trainee, saved.parameters), saved.parameters, averages)
 
 
 def write(model: Model, values: Mapping[str, Array]) -> None:
@@ -162,6 +183,7 @@ def write(model: Model, values: Mapping[str, Array]) -> None:
             constant.values = values[name].copy()
 
 
-def _pruning(model: Model) -> Prune | None:
-    found = recipe.parse(model.recipe).find(Prune.name) if model.recipe else None
-    return found if isinstance(found, Prune) else None
+def _closing(model: Model, parameters: Mapping[str, Array], steps: int) -> list[Closing]:
+    """What closes masks, by the passes of the recipe."""
+    passes = recipe.parse(model.recipe).passes if model.recipe else ()
+    return [Pruning(model, parameters, one, steps) for one in passes if isinstance(one, Prune)]

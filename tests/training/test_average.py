@@ -164,7 +164,7 @@ def test_settled_averages_are_pruned_and_have_scales_of_their_own(network):
     live = {name: constants[name].values.copy() for name in model.roles}
     average = WeightAverage(averaged(model, live), 0.9)
     average.update()
-    compression = Compression(model, live, None, 10)
+    compression = Compression(model, live)
     masks = {weight: mask.name for weight, mask in graphs.masks(model.graph).items()}
     rng = np.random.default_rng(0)
     for weight, mask in masks.items():  # pruned after they had been averaged

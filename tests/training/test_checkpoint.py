@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ def state(step=7):
         {"momentum/w": rng.normal(size=12).astype(np.float32), "steps": np.array(7, np.int64)},
         {"updates": np.array(7, np.int64), "average/w": rng.normal(size=(4, 3)).astype(np.float32)},
         {"loss": 1 / 3, "steps": 2},
+        {"w": rng.random((4, 3), np.float32)},
     )
 
 
@@ -51,6 +53,16 @@ def test_what_is_saved_comes_back_bit_for_bit(path):
             assert expected.tobytes() == theirs[name].tobytes()
     assert load_file(path)["parameters/a/mask"].dtype == np.bool_
     assert [entry.name for entry in path.parent.iterdir()] == ["c.safetensors"]
+
+
+def test_a_checkpoint_from_before_there_was_saliency_is_read(tmp_path):
+    """It differs from one of a criterion that needs none in nothing."""
+    path = tmp_path / "old.safetensors"
+    save(path, replace(state(), saliency={}), IDENTITY)
+    assert not any(name.startswith("saliency") for name in load_file(path))
+    found, identity = load(path)
+    assert (found.saliency, identity) == ({}, IDENTITY)
+    assert found.parameters.keys() == state().parameters.keys()
 
 
 def test_a_full_disk_is_an_error_of_one_line_and_keeps_the_old_checkpoint(path, monkeypatch):

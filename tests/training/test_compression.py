@@ -10,6 +10,7 @@ from onnxcomp.model import Model
 from onnxcomp.passes.prune import Prune
 from onnxcomp.recipe import Recipe
 from onnxcomp.training.compression import Compression
+from onnxcomp.training.pruning import Pruning
 from tests.training.networks import zoo_compression
 
 STEPS = 40
@@ -20,6 +21,10 @@ TEXT = str(Recipe((PRUNE,)))
 def parameters(model: Model) -> dict[str, np.ndarray]:
     constants = model.constants()
     return {name: constants[name].values.copy() for name in model.roles}
+
+
+def pruned(model: Model, values: dict[str, np.ndarray]) -> Compression:
+    return Compression(model, values, [Pruning(model, values, PRUNE, STEPS)])
 
 
 def move(values: dict[str, np.ndarray], model: Model, step: int) -> None:
@@ -34,7 +39,7 @@ def move(values: dict[str, np.ndarray], model: Model, step: int) -> None:
 def test_masks_follow_the_schedule_and_are_obeyed_after_every_step(network):
     model = zoo_compression(network, TEXT)
     values = parameters(model)
-    compression = Compression(model, values, PRUNE, STEPS)
+    compression = pruned(model, values)
     schedule = PRUNE.schedule(STEPS)
     masked = graphs.masks(model.graph)
     size = sum(values[name].size for name in masked)
@@ -59,7 +64,7 @@ def test_masks_follow_the_schedule_and_are_obeyed_after_every_step(network):
 def test_no_weight_clips_after_a_step(network):
     model = zoo_compression(network, f"{TEXT},qat")
     values = parameters(model)
-    compression = Compression(model, values, PRUNE, STEPS)
+    compression = pruned(model, values)
     for step in range(3):
         compression.before_step(30)
         move(values, model, step)
@@ -82,7 +87,7 @@ def test_activation_scales_stay():
     before = {
         p.scale.name: values[p.scale.name].copy() for p in graphs.quantizers(model.graph) if p.weight is None
     }
-    compression = Compression(model, values, None, STEPS)
+    compression = Compression(model, values)
     move(values, model, 0)
     compression.after_step()
     assert before
@@ -92,21 +97,21 @@ def test_activation_scales_stay():
 def test_twice_is_once_bit_for_bit():
     model = zoo_compression("densenet", f"{TEXT},qat")
     values = parameters(model)
-    compression = Compression(model, values, PRUNE, STEPS)
+    compression = pruned(model, values)
     compression.before_step(STEPS // 2)
     move(values, model, 0)
     compression.after_step()
     once = {name: array.tobytes() for name, array in values.items()}
     compression.after_step()
     compression.restore()
-    Compression(model, values, PRUNE, STEPS)
+    pruned(model, values)
     assert {name: array.tobytes() for name, array in values.items()} == once
 
 
 def test_without_passes_nothing_changes():
     model = zoo_compression("mlp")
     values = parameters(model)
-    compression = Compression(model, values, None, STEPS)
+    compression = Compression(model, values)
     compression.before_step(0)
     compression.after_step()
     assert compression.sparsity == 0.0
@@ -117,7 +122,7 @@ def test_the_teacher_is_left_alone():
     model = zoo_compression("densenet", f"{TEXT},qat,distill")
     values = parameters(model)
     teacher = {name: values[name].copy() for name in values if name.startswith("teacher/")}
-    compression = Compression(model, values, PRUNE, STEPS)
+    compression = pruned(model, values)
     compression.before_step(STEPS // 2)
     compression.after_step()
     assert all(np.array_equal(values[name], array) for name, array in teacher.items())
