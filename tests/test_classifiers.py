@@ -18,7 +18,7 @@ def test_is_small_valid_and_tells_images_apart(name: str) -> None:
     assert proto.ByteSize() < 3e6
     assert (model.batch, model.image_shape, model.num_classes) == (None, (3, 32, 32), 10)
     logits = run.logits(model, run.images(model, 64, seed=1))
-    assert 0.3 < logits.std(0).min() < logits.std(0).max() < 1  # 0.5 over other images
+    assert 0.05 < logits.std(0).min() < logits.std(0).max() < 0.2  # 0.1 over other images
     assert len(set(logits.argmax(1))) >= 8
 
 

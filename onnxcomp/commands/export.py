@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 @click.option(
     "--stem",
     type=click.Choice(STEMS),
-    help="First layers: 7x7 of stride 2 and a pooling, or 3x3 of stride 1; of VGG the last: three or one."
-    "  [default: the network's own]",
+    help="First layers: those made for 224x224, which shrink the image, or for 32x32, which keep it;"
+    " of VGG the last: three or one; LeNet and ViT have one form.  [default: the network's own]",
 )
 @click.option(
     "--weights",

@@ -63,6 +63,37 @@ def _vgg(convolutions: tuple[int, int, int, int, int], *, batch_norm: bool) -> A
     return VGG(convolutions, batch_norm)
 
 
+def _lenet5() -> Architecture:
+    from onnxcomp.models.lenet import LeNet
+
+    return LeNet()
+
+
+def _alexnet() -> Architecture:
+    from onnxcomp.models.alexnet import AlexNet
+
+    return AlexNet()
+
+
+def _mobilenet_v2() -> Architecture:
+    from onnxcomp.models.mobilenet import MobileNetV2
+
+    return MobileNetV2()
+
+
+def _vit_b_16() -> Architecture:
+    from onnxcomp.models.vit import ViT
+
+    return ViT()
+
+
+def _vit_tiny() -> Architecture:
+    from onnxcomp.models.vit import ViT
+
+    # The widths of DeiT-Ti (Touvron et al. 2021, arXiv 2012.12877, table 1), patches for 32x32.
+    return ViT(patch_size=4, num_heads=3, hidden_dim=192, mlp_dim=768, stem="cifar")
+
+
 NAMES: Mapping[str, Callable[[], Architecture]] = {
     "densenet121": _densenet121,
     "densenet169": _densenet169,
@@ -77,6 +108,11 @@ NAMES: Mapping[str, Callable[[], Architecture]] = {
     "vgg13_bn": partial(_vgg, (2, 2, 2, 2, 2), batch_norm=True),
     "vgg16_bn": partial(_vgg, (2, 2, 3, 3, 3), batch_norm=True),
     "vgg19_bn": partial(_vgg, (2, 2, 4, 4, 4), batch_norm=True),
+    "lenet5": _lenet5,
+    "alexnet": _alexnet,
+    "mobilenet_v2": _mobilenet_v2,
+    "vit_b_16": _vit_b_16,
+    "vit_tiny": _vit_tiny,
 }
 
 
@@ -95,28 +131,41 @@ def build(
         num_classes: number of logits.
         input_size: height and width of the image, in pixels; None for 224 (stem ``imagenet``) or
             32 (stem ``cifar``).
-        stem: one of :data:`STEMS`, or None for the architecture's own.
+        stem: one of :data:`STEMS`, or None for the architecture's own. What it changes is the family's to
+            say; some have one form alone.
         seed: of the weights; the same seed gives the same weights.
 
     Returns:
         Model: input ``input`` (N, 3, H, W) float32 with N free, output ``logits`` (N, classes), opset 17.
 
     Raises:
-        ModelError: an unknown name or stem, or a size or count out of range.
+        ModelError: an unknown name or stem, a stem that the network has no form for, or a size or count
+            out of range.
     """
     stem = stem or default_stem(name)
     _check_choice("stem", stem, STEMS)
     input_size = default_input_size(stem) if input_size is None else input_size
     _check_range("the number of classes", num_classes, 1, MAX_CLASSES)
     architecture = NAMES[name]()
+    if stem not in architecture.stems:
+        raise ModelError(
+            f"it has no form with the stem {stem}", where=name, fix=f"use the stem {architecture.stem}"
+        )
     smallest = architecture.smallest_input(stem)
     if input_size < smallest:
         raise ModelError(
-            f"an input of {input_size}x{input_size} is too small for its poolings (stem {stem})",
+            f"an input of {input_size}x{input_size} is too small (stem {stem})",
             where=name,
             fix=f"use an input size of at least {smallest}",
         )
     _check_range("the input size", input_size, smallest, MAX_INPUT_SIZE)
+    unit = architecture.input_unit
+    if input_size % unit:
+        raise ModelError(
+            f"an input of {input_size}x{input_size} is no whole number of its {unit}x{unit} patches",
+            where=name,
+            fix=f"use an input size that is a multiple of {unit}",
+        )
     _check_range("the seed", seed, 0, 2**63 - 1)
     from onnxcomp.model import from_proto
 

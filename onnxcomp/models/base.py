@@ -15,11 +15,21 @@ MAX_INPUT_SIZE = 8192
 
 
 class Architecture(Protocol):
-    """One network of a family, without its weights."""
+    """One network of a family, without its weights: a frozen dataclass that derives from this."""
 
     @property
     def stem(self) -> str:
         """The stem the network is known with, one of :data:`STEMS`."""
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """The stems it can be built with."""
+        return STEMS
+
+    @property
+    def input_unit(self) -> int:
+        """The input size is a multiple of it."""
+        return 1
 
     def smallest_input(self, stem: str) -> int:
         """Height and width in pixels below which a pooling has nothing left to pool."""

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import onnx
 
+from onnxcomp.models.base import Architecture
 from onnxcomp.models.writer import Writer
 
 
 @dataclass(frozen=True)
-class DenseNet:
+class DenseNet(Architecture):
     """A DenseNet-BC: bottleneck layers, and transitions that halve the features.
 
     Attributes:

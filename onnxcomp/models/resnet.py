@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import onnx
 
+from onnxcomp.models.base import Architecture
 from onnxcomp.models.writer import Writer
 
 EXPANSION = 4  # output channels of a bottleneck block, in multiples of its width (table 1)
 
 
 @dataclass(frozen=True)
-class ResNet:
+class ResNet(Architecture):
     """A ResNet of four stages whose width doubles as the resolution halves.
 
     Attributes:

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import onnx
 
 from onnxcomp.models.adaptive import adaptive_average
+from onnxcomp.models.base import Architecture
 from onnxcomp.models.writer import Writer
 
 GRID = 7  # pixels per side that the classifier of the imagenet form reads
 
 
 @dataclass(frozen=True)
-class VGG:
+class VGG(Architecture):
     """Five stages of 3x3 convolutions, each ended by a 2x2 max pooling.
 
     Dropout is left out: the file is the network in inference form.

@@ -7,9 +7,10 @@ Files are data: ``.safetensors`` holds nothing but tensors, and a PyTorch file i
 from __future__ import annotations
 
 import importlib
+import math
 import re
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +24,32 @@ from onnxcomp.model import Model
 Array = npt.NDArray[np.float32]
 
 TORCH_SUFFIXES = (".pth", ".pt")
-# Parameters of DataParallel are called module.*; torchvision's first DenseNet files say norm.1 for norm1.
+# Parameters of DataParallel are called module.*; torchvision's first DenseNet files say norm.1 for norm1,
+# its first ViT files mlp.linear_1 and mlp.linear_2 for mlp.0 and mlp.3.
 _WRAPPER = "module."
 _OLD_DENSENET = re.compile(r"(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..+)")
+_OLD_VIT = {"mlp.linear_1.": "mlp.0.", "mlp.linear_2.": "mlp.3."}
 _COUNTER = "num_batches_tracked"  # of BatchNormalization; nothing that a network computes with
 _FIX = "download or save it again"
-# The layers that give the logits: of DenseNet and VGG's cifar form, of VGG and of ResNet.
-LAST_LAYERS = ("classifier", "classifier.6", "fc")
-STEM_WEIGHTS = (["features.conv0.weight"], ["conv1.weight"])
+# The layers that give the logits: of DenseNet and VGG's cifar form, of VGG and AlexNet, of ResNet, of
+# MobileNet, of LeNet and of ViT.
+LAST_LAYERS = ("classifier", "classifier.6", "fc", "classifier.1", "fc3", "heads.head")
+# What the stem changes: of DenseNet, of ResNet and of AlexNet.
+STEM_WEIGHTS = ({"features.conv0.weight"}, {"conv1.weight"}, {"features.0.weight", "classifier.1.weight"})
+POSITIONS, PATCHES = "encoder.pos_embedding", "conv_proj.weight"
 
 
 def load_weights(model: Model, path: Path | str) -> None:
-    """Replace every float32 constant of ``model`` by the tensor of that name in ``path``.
+    """Replace every parameter of ``model`` by the tensor of that name in ``path``.
+
+    Parameters are the float32 constants with a shape: a single number is part of the computation. What a
+    MatMul reads is stored (inputs, outputs), and found (outputs, inputs) as PyTorch's Linear stores it.
 
     Args:
         model: edited in place; left alone when the file does not fit.
         path: ``.safetensors`` (F16, BF16, F32 or F64), or ``.pth``/``.pt`` where torch is installed: a
             dict of tensors, or one under ``state_dict``. A leading ``module.`` is dropped, and
-            torchvision's old DenseNet names are understood.
+            torchvision's old names of DenseNet and ViT are understood.
 
     Raises:
         ModelError: the file is missing or damaged, or its names or shapes are not the network's.
@@ -59,10 +68,12 @@ def load_weights(model: Model, path: Path | str) -> None:
         raise ModelError(
             "not a weights file by its name", where=where, fix="give a .safetensors or .pth file"
         )
-    constants = {name: c for name, c in model.constants().items() if c.dtype == np.float32}
-    _check_fit({name: tuple(c.shape) for name, c in constants.items()}, values, where)
+    constants = {n: c for n, c in model.constants().items() if c.dtype == np.float32 and len(c.shape)}
+    turned = {n.inputs[1].name for n in model.graph.nodes if n.op == "MatMul"} & constants.keys()
+    wanted = {n: tuple(c.shape)[:: -1 if n in turned else 1] for n, c in constants.items()}
+    _check_fit(wanted, values, where)
     for name, constant in constants.items():
-        constant.values = values[name]
+        constant.values = np.ascontiguousarray(values[name].T) if name in turned else values[name]
 
 
 def _read_safetensors(path: Path) -> dict[str, Array]:
@@ -131,6 +142,8 @@ def _canonical(values: Mapping[str, Array], where: str) -> dict[str, Array]:
     named: dict[str, Array] = {}
     for name, array in values.items():
         own = _OLD_DENSENET.sub(r"\1\2", name.removeprefix(_WRAPPER))
+        for old, new in _OLD_VIT.items():
+            own = own.replace(old, new)
         if own in named:
             raise ModelError(f"holds {own} twice", where=where, fix=_FIX)
         if not np.isfinite(array).all():
@@ -162,10 +175,13 @@ def _first_of(names: list[str]) -> str:
     return f"{names[0]} is" if len(names) == 1 else f"{len(names)} tensors (first: {names[0]}) are"
 
 
-def _shape_fix(other: Iterable[str], values: Mapping[str, Array]) -> str:
+def _shape_fix(other: Collection[str], values: Mapping[str, Array]) -> str:
     for last in LAST_LAYERS:
         if set(other) <= {f"{last}.weight", f"{last}.bias"}:
             return f"use --num-classes {values[f'{last}.bias'].shape[0]}"
-    if list(other) in STEM_WEIGHTS:
+    if set(other) in STEM_WEIGHTS:
         return "use the other --stem"
+    if list(other) == [POSITIONS] and values[POSITIONS].ndim == 3:
+        patches = values[POSITIONS].shape[1] - 1
+        return f"use --input-size {math.isqrt(patches) * values[PATCHES].shape[-1]}"
     return "check that it is of this network"

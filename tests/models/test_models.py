@@ -29,9 +29,11 @@ VGGS = {
     "vgg16_bn": 138_365_992,
     "vgg19_bn": 143_678_248,
 }
-# VGG's imagenet form holds half a gigabyte: it is built once, in test_vgg.py.
+OTHERS = {"densenet-bc-40-12", "lenet5", "alexnet", "mobilenet_v2", "vit_b_16", "vit_tiny"}
+# These hold hundreds of megabytes: narrow ones stand for them in their own tests.
+LARGE = {(name, "imagenet") for name in (*VGGS, "alexnet", "vit_b_16")} | {("alexnet", "cifar")}
 FORMS = [
-    (name, stem) for name in models.NAMES for stem in models.STEMS if (name in VGGS) <= (stem == "cifar")
+    (name, stem) for name, load in models.NAMES.items() for stem in load().stems if (name, stem) not in LARGE
 ]
 
 
@@ -49,7 +51,7 @@ def test_vgg_parameter_count_is_torchvisions_but_for_the_classifier(name: str) -
 
 
 def test_the_table_names_the_families() -> None:
-    assert set(models.NAMES) == {*TORCHVISION, *VGGS, "densenet-bc-40-12"}
+    assert set(models.NAMES) == {*TORCHVISION, *VGGS, *OTHERS}
 
 
 @pytest.mark.parametrize(("name", "stem"), FORMS)
@@ -70,6 +72,8 @@ def test_is_valid_onnx_at_its_smallest_input(name: str, stem: str) -> None:
         ("resnet50", "cifar"),
         ("vgg11", "cifar"),
         ("vgg16_bn", "cifar"),
+        ("lenet5", "cifar"),
+        ("mobilenet_v2", "imagenet"),
     ],
 )
 def test_interface_and_answers(name: str, stem: str) -> None:
@@ -90,7 +94,9 @@ def test_only_standard_operators_named_uniquely(name: str, stem: str) -> None:
     graph = models.build(name, num_classes=2, input_size=32, stem=stem).graph
     assert {node.op for node in graph.nodes} <= {
         "Conv", "BatchNormalization", "Relu", "MaxPool", "AveragePool", "Concat", "GlobalAveragePool",
-        "Flatten", "Gemm", "Add",
+        "Flatten", "Gemm", "Add", "Clip",
+        *("LayerNormalization", "MatMul", "Softmax", "Split", "Reshape", "Transpose", "Mul", "Div", "Erf"),
+        *("Gather", "Shape", "Expand"),
     }  # fmt: skip
     names = [node.name for node in graph.nodes]
     assert len(names) == len(set(names))
@@ -120,32 +126,28 @@ def test_default_input_size(name: str, stem: str | None, size: int) -> None:
     ("name", "options", "message"),
     [
         ("densenet201x", {}, "there is no network 'densenet201x'; did you mean densenet201?"),
-        ("alex", {}, f"there is no network 'alex'; choose from {', '.join(models.NAMES)}"),
+        ("inception", {}, f"there is no network 'inception'; choose from {', '.join(models.NAMES)}"),
         ("vgg11bn", {}, "there is no network 'vgg11bn'; did you mean vgg11_bn?"),
         (
             "vgg11",
             {"input_size": 31},
-            "vgg11: an input of 31x31 is too small for its poolings (stem imagenet);"
-            " use an input size of at least 32",
+            "vgg11: an input of 31x31 is too small (stem imagenet); use an input size of at least 32",
         ),
         ("densenet121", {"stem": "cifr"}, "there is no stem 'cifr'; did you mean cifar?"),
         (
             "densenet121",
             {"input_size": 28},
-            "densenet121: an input of 28x28 is too small for its poolings (stem imagenet);"
-            " use an input size of at least 29",
+            "densenet121: an input of 28x28 is too small (stem imagenet); use an input size of at least 29",
         ),
         (
             "densenet121",
             {"input_size": 7, "stem": "cifar"},
-            "densenet121: an input of 7x7 is too small for its poolings (stem cifar);"
-            " use an input size of at least 8",
+            "densenet121: an input of 7x7 is too small (stem cifar); use an input size of at least 8",
         ),
         (
             "densenet-bc-40-12",
             {"input_size": -4},
-            "densenet-bc-40-12: an input of -4x-4 is too small for its poolings (stem cifar);"
-            " use an input size of at least 4",
+            "densenet-bc-40-12: an input of -4x-4 is too small (stem cifar); use an input size of at least 4",
         ),
         ("densenet121", {"input_size": 10**9}, "the input size is 1000000000; choose from 29 to 8192"),
         ("densenet121", {"num_classes": 0}, "the number of classes is 0; choose from 1 to 100000"),
