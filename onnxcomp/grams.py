@@ -60,7 +60,10 @@ class ImageGrams:
             inputs = dict(zip(computed, values, strict=True)) | {model.image.name: images}
             for layer in layers:
                 gram = gram_of(layer, inputs[layer.node.inputs[1 - layer.index].name])
-                found[layer.name] = found[layer.name] + gram if layer.name in found else gram
+                if layer.name in found:
+                    found[layer.name] += gram
+                else:
+                    found[layer.name] = gram
         for name, gram in found.items():
             if not np.isfinite(gram).all():
                 raise ModelError(
@@ -84,11 +87,10 @@ def gram_of(layer: graphs.Weight, inputs: Array) -> Array:
     Returns:
         float32 (groups, K, K), see :class:`onnxcomp.passes.base.Grams`.
     """
-    total: Array | None = None
-    for columns in unfold(layer, inputs):
-        gram: Array = columns @ columns.transpose(0, 2, 1)
-        total = gram if total is None else total + gram
-    assert total is not None
+    parts: Iterator[Array] = (columns @ columns.transpose(0, 2, 1) for columns in unfold(layer, inputs))
+    total = next(parts)
+    for part in parts:
+        total += part
     return total
 
 
