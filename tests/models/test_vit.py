@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from onnxcomp import macs, models
+from onnxcomp import macs, models, pipeline
 from onnxcomp.errors import ModelError
 from onnxcomp.model import from_proto
 from onnxcomp.models.vit import ViT
@@ -17,6 +17,7 @@ from onnxcomp.models.weights import load_weights
 from onnxcomp.report.size import count_parameters
 from tests import run
 from tests.models import twin
+from tests.training import networks
 
 IMAGENET: dict[str, Any] = {"num_classes": 1000, "input_size": 224, "stem": "imagenet", "seed": 0}
 SMALL = ViT(patch_size=4, num_layers=3, num_heads=4, hidden_dim=32, mlp_dim=48, stem="cifar")
@@ -166,6 +167,13 @@ def test_weights_for_another_size_or_width(tmp_path: Path) -> None:
     with pytest.raises(ModelError) as refusal:  # shapes are said as PyTorch has them
         load_weights(twin.build(narrow, 16), path)
     assert "mlp.0.weight) are of another shape: (48, 32), the network's is (40, 32);" in str(refusal.value)
+
+
+def test_every_parameter_has_its_gradient() -> None:
+    """That of float64 to the tolerance of every network that is trained."""
+    net = ViT(patch_size=4, num_layers=1, num_heads=2, hidden_dim=8, mlp_dim=12, stem="cifar")
+    proto = net.proto("vit", num_classes=networks.CLASSES, input_size=8, stem="cifar", seed=0)
+    networks.assert_gradients(pipeline.with_task_loss(from_proto(proto)))
 
 
 @pytest.mark.parametrize("size", [16, 32])
