@@ -144,7 +144,9 @@ def build(name: str, options: Mapping[str, Any]) -> Pass:
         first = error.errors()[0]
         option = ".".join(str(part) for part in first["loc"])
         raise RecipeError(
-            f"{option} is {first['input']!r}: {first['msg']}", where=name, fix=f"set {name}.{option} anew"
+            f"{option} is {first['input']!r}: {first['msg'].removeprefix('Value error, ')}",
+            where=name,
+            fix=f"set {name}.{option} anew",
         ) from error
     return made
 

@@ -13,6 +13,8 @@ from onnxcomp import graphs, pipeline, recipe, runtime
 from onnxcomp.histogram import Histogram
 from onnxcomp.model import Model
 from onnxcomp.passes.prune import masks
+from onnxcomp.passes.prune.patterns import Unstructured
+from onnxcomp.passes.prune.plan import Group, Plan
 from tests.builder import Builder, bn_relu, conv, head
 
 
@@ -56,9 +58,14 @@ def compressed(model: Model, text: str, *, sparsity: float = 0.5) -> Model:
     constants = result.constants()
     for name, mask in graphs.masks(result.graph).items():
         values = mask.values.copy()
-        masks.update({name: constants[name].values}, {name: values}, sparsity, "uniform")
+        _close(name, constants[name].values, values, sparsity)
         mask.values = values
     return result
+
+
+def _close(name: str, weight: np.ndarray, mask: np.ndarray, sparsity: float) -> None:
+    group = Group((name,), sparsity)
+    masks.close(Plan((group,), Unstructured()), group, lambda _: np.abs(weight), {name: mask}, sparsity)
 
 
 def postactivation(opset: int = 17, *, seed: int = 0) -> onnx.ModelProto:
