@@ -191,3 +191,6 @@ target = click.option("--target", required=True, metavar="NAME", help=f"{_names}
 target_of_widths = click.option(
     "--target", metavar="NAME", help=f"{_names}: channels keeps to widths that are fast there."
 )
+target_of_savings = click.option(
+    "--target", metavar="NAME", help=f"{_names}: what zeros and widths bring there; default: a line for each."
+)

@@ -56,7 +56,8 @@ TARGETS = {
             max_opset=17,
             weights="float",
             activations="int8",
-            sparsity="zeros bring no speed: Volta (sm_72) has no 2:4 sparse tensor cores",
+            sparsity="zeros bring no speed: TensorRT multiplies them like any weight, and Volta (sm_72) has"
+            " no 2:4 sparse tensor cores",
             alignment=32,
             two_four=None,
         ),
@@ -66,7 +67,8 @@ TARGETS = {
             max_opset=20,
             weights="int8",
             activations="int8",
-            sparsity="only zeros in a 2:4 pattern bring speed, where TensorRT picks a sparse kernel",
+            sparsity="only zeros in a 2:4 pattern bring speed, where TensorRT picks a sparse kernel; it"
+            " multiplies all others like any weight",
             alignment=32,
             two_four=256,
         ),

@@ -1,12 +1,15 @@
-"""What a file holds: its form, its interface, its layers and its size."""
+"""What a file holds: its form, its interface, its layers, its size and what its zeros bring."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from onnxcomp import model as models
+from onnxcomp.deploy.targets import TARGETS, Target
+from onnxcomp.report.accounting import Accounting, account, total
 from onnxcomp.report.layers import Layer, layers
 from onnxcomp.report.size import FileSize, Parameters, count_parameters, file_size
 from onnxcomp.student import student
@@ -30,6 +33,7 @@ class Inspection:
         nodes: nodes of the student by operator, most frequent first.
         other_nodes: nodes of teacher and losses.
         losses: weight of each loss term.
+        accounting: zeros and cut channels, and what they bring on each target asked about.
         layers: weighted operators of the student.
     """
 
@@ -46,18 +50,21 @@ class Inspection:
     nodes: dict[str, int]
     other_nodes: int
     losses: dict[str, float]
+    accounting: Accounting
     layers: list[Layer]
 
 
-def inspect(path: Path) -> Inspection:
+def inspect(path: Path, targets: Sequence[Target] = tuple(TARGETS.values())) -> Inspection:
     """Read and describe an ONNX file.
+
+    Args:
+        targets: to account for.
 
     Raises:
         ModelError: as :func:`onnxcomp.model.load`.
     """
     model = models.load(path)
     rows = layers(model)
-    work = [layer.macs for layer in rows]
     nodes = Counter(node.op for node in student(model).graph.nodes)
     return Inspection(
         form=model.form.value,
@@ -68,11 +75,12 @@ def inspect(path: Path) -> Inspection:
         classes=model.num_classes,
         normalised=model.preprocessing is not None,
         parameters=count_parameters(model),
-        macs=None if None in work else sum(count for count in work if count is not None),
+        macs=total(layer.macs for layer in rows),
         file=file_size(path),
         nodes=dict(nodes.most_common()),
         other_nodes=len(model.graph.nodes) - nodes.total(),
         losses=dict(model.losses),
+        accounting=account(rows, model.given, targets),
         layers=rows,
     )
 
@@ -107,26 +115,52 @@ def summary_rows(found: Inspection) -> list[tuple[str, str]]:
     return rows
 
 
-def layer_rows(found: Inspection) -> list[tuple[str, ...]]:
-    """One row of texts for each layer, under :data:`LAYER_COLUMNS`."""
-    return [
-        (
-            layer.name,
-            layer.op,
-            dimensions(layer.weight),
-            dimensions(layer.output),
-            f"{layer.parameters:,}",
-            "-" if layer.macs is None else f"{layer.macs:,}",
-            f"{layer.sparsity:.1f} %",
-            layer.precision,
-        )
-        for layer in found.layers
-    ]
+def layer_table(
+    found: Inspection, target: Target | None = None
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Headings and one row of texts for each layer.
+
+    Args:
+        target: whose alignment is a column of its own.
+    """
+    columns, rows = LAYER_COLUMNS, [_layer_row(layer) for layer in found.layers]
+    if found.accounting.dead_outputs:
+        columns = (*columns, "dead outputs")
+        rows = [(*row, f"{layer.dead_outputs:,}") for row, layer in zip(rows, found.layers, strict=True)]
+    if target is not None:
+        columns = (*columns, "aligned")
+        widths = (_alignment(layer, target.alignment) for layer in found.layers)
+        rows = [(*row, text) for row, text in zip(rows, widths, strict=True)]
+    return columns, rows
 
 
-LAYER_COLUMNS = ("layer", "op", "weight", "output", "parameters", "MACs", "sparsity", "precision")
+def _layer_row(layer: Layer) -> tuple[str, ...]:
+    return (
+        layer.name,
+        layer.op,
+        dimensions(layer.weight),
+        dimensions(layer.output),
+        f"{layer.parameters:,}",
+        "-" if layer.macs is None else f"{layer.macs:,}",
+        f"{layer.zeros:,}",
+        f"{layer.sparsity:.1f} %",
+        layer.pattern,
+        layer.precision,
+    )
+
+
+def _alignment(layer: Layer, multiple: int) -> str:
+    """``yes``, or the numbers of channels that are no multiple."""
+    widths = ((layer.inputs, "in"), (layer.outputs, "out"))
+    return ", ".join(f"{width} {side}" for width, side in widths if width % multiple) or "yes"
+
+
+LAYER_COLUMNS: tuple[str, ...] = (
+    *("layer", "op", "weight", "output", "parameters", "MACs"),
+    *("zeros", "sparsity", "pattern", "precision"),
+)
 # What a narrow terminal leaves out, first named first.
-OPTIONAL_LAYER_COLUMNS = ("output", "op", "parameters", "weight")
+OPTIONAL_LAYER_COLUMNS = ("output", "op", "parameters", "weight", "precision", "zeros", "dead outputs")
 
 
 def dimensions(shape: tuple[int | str | None, ...]) -> str:

@@ -1,17 +1,19 @@
-"""Every weighted operator of a network: its shapes, its work, its sparsity and its precision."""
+"""Every weighted operator of a network: its shapes, its work, its zeros and its precision."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-import numpy as np
-import onnx
 import onnx_graphsurgeon as gs
 
 from onnxcomp import graphs
 from onnxcomp.macs import macs
-from onnxcomp.model import Model, to_proto
+from onnxcomp.model import Model
+from onnxcomp.report import zeros
 from onnxcomp.report.size import masked
+from onnxcomp.report.zeros import Pattern
+from onnxcomp.shapes import Shapes, shapes
 from onnxcomp.student import student
 
 
@@ -22,51 +24,78 @@ class Layer:
     Attributes:
         name: of the node.
         op: operator type.
-        weight: shape of the weight.
+        tensor: name of the weight.
+        weight: its shape.
+        inputs, outputs: channels of all groups.
+        groups: of a convolution, else 1.
         output: shape of the output; a name or None where a dimension is free.
         parameters: elements of the weight and of the node's own bias.
         macs: multiply-accumulates for one image, zeros counted as work; None where a shape is unknown.
         sparsity: zeros among the weight's elements, through its mask, in percent.
+        zeros, pattern, two_four, dead_outputs, dead_inputs: see :class:`onnxcomp.report.zeros.Zeros`;
+            the elements are those of the weight through its mask.
         precision: ``fp32``, ``int8 weights`` or ``int8 w+a`` (weights and activations).
     """
 
     name: str
     op: str
+    tensor: str
     weight: tuple[int, ...]
+    inputs: int
+    outputs: int
+    groups: int
     output: tuple[int | str | None, ...]
     parameters: int
     macs: int | None
     sparsity: float
+    zeros: int
+    pattern: Pattern
+    two_four: bool
+    dead_outputs: int
+    dead_inputs: int
     precision: str
+
+    @property
+    def size(self) -> int:
+        """Elements of the weight."""
+        return math.prod(self.weight)
+
+    def is_aligned(self, multiple: int) -> bool:
+        """Whether both numbers of channels are multiples of it."""
+        return self.inputs % multiple == 0 and self.outputs % multiple == 0
 
 
 def layers(model: Model) -> list[Layer]:
     """The student's weighted operators in graph order."""
-    graph = _with_shapes(student(model))
-    masks = graphs.masks(graph)
-    return [_layer(weight, masks.get(weight.name)) for weight in graphs.weights(graph)]
+    graph = student(model).graph
+    masks, known = graphs.masks(graph), shapes(graph)
+    return [_layer(weight, masks.get(weight.name), known) for weight in graphs.weights(graph)]
 
 
-def _with_shapes(model: Model) -> gs.Graph:
-    weighted = (weight.node for weight in graphs.weights(model.graph))
-    if all(tensor.shape is not None for node in weighted for tensor in (*node.inputs[:2], *node.outputs)):
-        return model.graph
-    return gs.import_onnx(onnx.shape_inference.infer_shapes(to_proto(model)))
-
-
-def _layer(weight: graphs.Weight, mask: gs.Constant | None) -> Layer:
+def _layer(weight: graphs.Weight, mask: gs.Constant | None, known: Shapes) -> Layer:
     node = weight.node
     values = masked(weight.tensor, mask)
+    groups, outputs, inputs, _ = zeros.by_channel(weight, values).shape
+    found = zeros.find(weight, values)
     bias = graphs.constant_behind(node.inputs[2]) if len(node.inputs) > 2 else None
-    output = node.outputs[0].shape
+    output = node.outputs[0]
     return Layer(
         name=node.name,
         op=node.op,
+        tensor=weight.name,
         weight=tuple(int(size) for size in values.shape),
-        output=tuple(output) if output is not None else (),
+        inputs=groups * inputs,
+        outputs=groups * outputs,
+        groups=groups,
+        output=known.fixed.get(output.name, ()) if output.shape is None else tuple(output.shape),
         parameters=values.size + (bias.values.size if bias is not None else 0),
-        macs=macs(weight),
-        sparsity=100 * (1 - np.count_nonzero(values) / values.size),
+        macs=macs(weight, known.sizes),
+        sparsity=100 * found.count / values.size,
+        zeros=found.count,
+        pattern=found.pattern,
+        two_four=found.two_four,
+        dead_outputs=found.dead_outputs,
+        dead_inputs=found.dead_inputs,
         precision=_precision(weight),
     )
 

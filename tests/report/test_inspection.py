@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from onnxcomp import model as models
 from onnxcomp import pipeline, recipe
-from onnxcomp.report.inspection import byte_text, dimensions, inspect, layer_rows, share, summary_rows
+from onnxcomp.deploy.targets import TARGETS, get_target
+from onnxcomp.report.inspection import byte_text, dimensions, inspect, layer_table, share, summary_rows
 from tests import pictures, run
 
 
@@ -41,7 +43,38 @@ def test_a_compression_form(tmp_path: Path) -> None:
     assert rows["form"] == "compression"
     assert rows["loss/task"].startswith("weight ")
     assert "non-zero in INT8" in rows
-    assert len(layer_rows(found)) == 11
+    columns, cells = layer_table(found)
+    assert len(cells) == 11
+    assert {len(row) for row in cells} == {len(columns)}
+
+
+def test_a_target_shows_which_widths_suit_it(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    models.save(pictures.network("resnet", widths=(12, 32)), path)
+    columns, cells = layer_table(inspect(path), get_target("ort-cpu"))
+    assert columns[-1] == "aligned"
+    assert [row[-1] for row in cells] == [
+        *("3 in, 12 out", "12 in, 12 out", "12 in, 12 out", "12 in", "12 in", "yes", "10 out"),
+    ]
+    assert "aligned" not in layer_table(inspect(path))[0]
+
+
+def test_dead_outputs_have_a_column_where_there_are_any(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    model = pictures.network("resnet")
+    weight = model.constants()["fc.weight"]
+    weight.values = weight.values * (np.arange(10)[:, None] % 5 > 0).astype(np.float32)
+    models.save(model, path)
+    columns, cells = layer_table(inspect(path), get_target("orin"))
+    assert columns[-2:] == ("dead outputs", "aligned")
+    assert [row[-2] for row in cells] == ["0"] * 6 + ["2"]
+
+
+def test_only_the_targets_asked_for_are_accounted(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    models.save(pictures.network("mlp"), path)
+    assert list(inspect(path).accounting.targets) == list(TARGETS)
+    assert list(inspect(path, [get_target("orin")]).accounting.targets) == ["orin"]
 
 
 @pytest.mark.parametrize(
