@@ -7,7 +7,7 @@ import onnx
 import onnx_graphsurgeon as gs
 import pytest
 
-from onnxcomp import graphs
+from onnxcomp import graphs, pipeline, recipe
 from onnxcomp.deploy.finalize import finalize
 from onnxcomp.deploy.targets import get_target
 from onnxcomp.model import Model, from_proto, to_proto
@@ -200,3 +200,16 @@ def test_stored_integers_keep_the_pattern() -> None:
         found = layers(finalize(compressed(model, "qat"), get_target(target)))
         assert [layer.two_four for layer in found] == before
         assert {layer.precision for layer in found} == {"int8 w+a"}
+
+
+@pytest.mark.parametrize("name", [*zoo.ALL, *zoo.MORE])
+def test_what_prune_writes_is_found(name: str) -> None:
+    """Through the masks, and after finalize without them."""
+    passes = recipe.parse("prune{pattern=2:4 schedule=one-shot keep_first=false keep_last=false}")
+    model = pipeline.apply(from_proto({**zoo.ALL, **zoo.MORE}[name]()), passes)
+    masked = graphs.masks(model.graph).keys()
+    for found in (layers(model), layers(finalize(model, get_target("orin"), fold=False))):
+        assert [layer.two_four for layer in found] == [layer.tensor in masked for layer in found]
+        assert {layer.tensor for layer in found} >= masked
+        assert all(layer.zeros == layer.size // 2 for layer in found if layer.tensor in masked)
+    assert len(masked) > 1
