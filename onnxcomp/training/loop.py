@@ -24,7 +24,7 @@ from onnxcomp.training.no_run_dir import NoRunDir
 from onnxcomp.training.progress import Progress, Silent
 from onnxcomp.training.ranks import Alone, Ranks
 from onnxcomp.training.run_dir import RunDir
-from onnxcomp.training.setup import begin_from, prepared, trainee_of, training_batches
+from onnxcomp.training.setup import begin_from, prepared, share_weights, trainee_of, training_batches
 from onnxcomp.training.trainer import DivergedError, Trainer, result_of, write
 from onnxcomp.training.window import Window
 
@@ -76,8 +76,10 @@ def train(
         else NoRunDir(run_dir)
     )
     model = prepared(model, data)
-    if weights_from is not None and ranks.rank == 0:
-        begin_from(model, weights_from, progress.note)
+    if weights_from is not None:
+        if ranks.rank == 0:
+            begin_from(model, weights_from, progress.note)
+        share_weights(model, ranks)
     batches = training_batches(model, data, config, ranks.size)
     course = Course(config, batches.steps_per_epoch)
     settings = {**config.settings(), "data": describe(data), "ranks": ranks.size}

@@ -12,6 +12,7 @@ from onnxcomp.model import Form, Model, Role
 from onnxcomp.preprocess import ensure_preprocessing
 from onnxcomp.training.checkpoints import Checkpoints
 from onnxcomp.training.config import TrainConfig
+from onnxcomp.training.ranks import Ranks
 from onnxcomp.training.run_dir import CHECKPOINTS
 from onnxcomp.training.trainer import write
 
@@ -61,6 +62,16 @@ def begin_from(model: Model, folder: Path, note: Callable[[str], None]) -> None:
             )
     write(model, state.parameters)
     note(f"beginning from {folder} at its step {state.step}")
+
+
+def share_weights(model: Model, ranks: Ranks) -> None:
+    """Write what training moves of rank 0's ``model`` into the others': what they prune follows from it."""
+    if ranks.size > 1:
+        constants = model.constants()
+        moved = sorted(name for name, role in model.roles.items() if role is not Role.TEACHER)
+        values = {name: constants[name].values.copy() for name in moved}
+        ranks.broadcast(values.values())
+        write(model, values)
 
 
 def training_batches(model: Model, data: DataSet, config: TrainConfig, ranks: int = 1) -> TrainingBatches:

@@ -9,6 +9,7 @@ import numpy as np
 from onnxcomp import pipeline, recipe
 from onnxcomp.data import DataSet, ImageSet
 from onnxcomp.data.statistics import Statistics
+from onnxcomp.gradients import ImageGradients
 from onnxcomp.model import Model, Role, from_proto
 from onnxcomp.training.engine import Rewrite, StepResult
 from tests.builder import Builder
@@ -29,7 +30,11 @@ def linear(passes: str = "") -> Model:
     ]
     x = net.node("Gemm", inputs, "product", "gemm", transB=1)
     model = from_proto(net.model(x, 17, ("N", 3, SIZE, SIZE), CLASSES))
-    return pipeline.apply(model, recipe.parse(passes), calibration=Observed()) if passes else model
+    if not passes:
+        return model
+    image = np.random.default_rng(1).standard_normal((1, 3, SIZE, SIZE)).astype(np.float32)
+    gradients = ImageGradients(lambda: [(image, np.zeros(1, np.int64))], 1, threads=1)
+    return pipeline.apply(model, recipe.parse(passes), calibration=Observed(), gradients=gradients)
 
 
 def colours(classes: tuple[str, ...] = ("red", "green", "blue"), count: int = IMAGES) -> DataSet:

@@ -9,6 +9,8 @@ import numpy as np
 
 from onnxcomp import pipeline, recipe
 from onnxcomp.calibration import ImageCalibration
+from onnxcomp.gradients import ImageGradients
+from onnxcomp.grams import ImageGrams
 from onnxcomp.model import Model, Role, from_proto
 from onnxcomp.training.engine import Engine, build
 from tests import zoo
@@ -32,8 +34,14 @@ def compression(proto: Any, passes: str = "") -> Model:
     if not passes:
         return pipeline.with_task_loss(model)
     images = [batch(seed, model.image_shape[1])[0] for seed in (1, 2)]
-    calibration = ImageCalibration(lambda: images, threads=1)
-    return pipeline.apply(model, recipe.parse(passes), calibration=calibration)
+    labelled = [batch(seed, model.image_shape[1], 1) for seed in (1, 2)]
+    return pipeline.apply(
+        model,
+        recipe.parse(passes),
+        calibration=ImageCalibration(lambda: images, threads=1),
+        grams=ImageGrams(lambda: images, threads=1),
+        gradients=ImageGradients(lambda: labelled, 1, threads=1),
+    )
 
 
 def zoo_compression(name: str, passes: str = "", **options: Any) -> Model:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from onnxcomp import model as models
 from onnxcomp.errors import DataError, TrainingError
 from onnxcomp.model import Form, Role
 from onnxcomp.training.config import TrainConfig
-from onnxcomp.training.setup import prepared, trainee_of, training_batches
+from onnxcomp.training.ranks import Alone
+from onnxcomp.training.setup import prepared, share_weights, trainee_of, training_batches
 from tests import zoo
 from tests.training.fake import PRUNE, colours, linear
 
@@ -36,6 +38,31 @@ def test_a_step_has_the_batches_of_all_ranks():
         training_batches(model, colours(), config, 9)
     with pytest.raises(DataError, match="did you mean cutout"):
         training_batches(model, colours(), TrainConfig(1, batch_size=4, augment="cutot"))
+
+
+class Second(Alone):
+    """The other of two ranks; rank 0 has ``values``, in the order in which they are asked for."""
+
+    rank, size = 1, 2
+
+    def __init__(self, values):
+        self._values = values
+
+    def broadcast(self, arrays):
+        for array, value in zip(arrays, self._values, strict=True):
+            array[...] = value
+
+
+def test_ranks_begin_with_the_same_weights():
+    ours, theirs = linear(f"{PRUNE},distill"), linear(f"{PRUNE},distill")
+    moved = [name for name in sorted(theirs.roles) if theirs.roles[name] is not Role.TEACHER]
+    values = {name: theirs.constants()[name].values + 1 for name in moved}
+    before = {name: constant.values for name, constant in ours.constants().items()}
+    share_weights(ours, Second(list(values.values())))
+    assert {"weight", "weight.mask", "bias"} <= set(moved)
+    for name, constant in ours.constants().items():
+        np.testing.assert_array_equal(constant.values, values.get(name, before[name]))
+    share_weights(ours, Alone())
 
 
 def operators(model):

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from onnxcomp import graphs
+from onnxcomp.errors import CheckpointError
 from onnxcomp.passes.qat.scales import weight_scale
-from onnxcomp.training import clip
+from onnxcomp.training import checkpoint, clip
 from onnxcomp.training.config import TrainConfig
 from onnxcomp.training.engine import build
+from onnxcomp.training.identity import Identity
 from onnxcomp.training.optim import Optimizer
 from onnxcomp.training.trainer import DivergedError, Trainer, result_of
 from tests.training import networks
@@ -21,8 +23,8 @@ CONFIG = TrainConfig(1, batch_size=8, lr=0.1, threads=1)
 STEPS = 12
 
 
-def trainer(disturb=None, config=CONFIG):
-    model = linear(f"{PRUNE},qat")
+def trainer(disturb=None, config=CONFIG, prune=PRUNE):
+    model = linear(f"{prune},qat")
     return Trainer(FakeEngine(model, disturb), model, config, STEPS)
 
 
@@ -61,6 +63,40 @@ def test_a_restored_state_continues_bit_for_bit(stop, options):
     for name, array in whole.parameters.items():
         assert array.tobytes() == second.parameters[name].tobytes(), name
     assert weights_of(whole) == weights_of(second)
+
+
+@pytest.mark.parametrize("criterion", ["taylor", "obd"])
+@pytest.mark.parametrize("stop", range(1, STEPS))
+def test_what_is_known_of_the_gradients_is_restored_bit_for_bit(tmp_path, stop, criterion):
+    """Through the file, before, within and after the schedule; clipping does not touch what is known."""
+    prune = PRUNE.replace("{", f"{{criterion={criterion} begin=0.2 end=0.6 ")
+    config = replace(CONFIG, clip=1e-3)
+    whole, first, second = (trainer(config=config, prune=prune) for _ in range(3))
+    masks = []
+    for step in range(STEPS):
+        whole.step(step, [batch(step)])
+        masks.append(whole.parameters["weight.mask"].tobytes())
+    for step in range(stop):
+        first.step(step, [batch(step)])
+    checkpoint.save(tmp_path / "c", first.state(stop, {}), Identity("", {}))
+    saved, _ = checkpoint.load(tmp_path / "c")
+    assert list(saved.saliency) == (["weight"] if stop <= 0.6 * STEPS else [])
+    second.restore(saved)
+    for step in range(stop, STEPS):
+        second.step(step, [batch(step)])
+        assert second.parameters["weight.mask"].tobytes() == masks[step]
+    for name, array in whole.parameters.items():
+        assert array.tobytes() == second.parameters[name].tobytes(), name
+    assert whole.sparsity == 0.5
+    assert len(set(masks)) >= 4
+
+
+def test_a_checkpoint_without_what_the_criterion_knows_is_refused():
+    prune = PRUNE.replace("{", "{criterion=obd ")
+    ours = trainer(prune=prune)
+    ours.step(0, [batch(0)])
+    with pytest.raises(CheckpointError, match=r"has no saliency state weight of shape \(3, 48\)"):
+        trainer(prune=prune).restore(replace(ours.state(1, {}), saliency={}))
 
 
 def weights_of(ours):
