@@ -24,6 +24,7 @@ from tests.training import networks
 pytestmark = needs_mpi
 
 GLOBAL_BATCH, STEPS_PER_EPOCH, EPOCHS = 16, 3, 3
+SALIENT = "prune{criterion=obd end=1 frequency=1}"
 RUN = "import sys\nfrom onnxcomp import cli\n"
 MAIN = "cli.main(sys.argv[1:])\n"
 # Float32 sums in another order. Measured: losses agree to 1e-7, weights to 6e-8; they move by 0.05.
@@ -45,6 +46,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Path:
     onnx.save(zoo.resnet(size=8), folder / "folded.onnx")
     onnx.save(zoo.densenet(size=8), folder / "norm.onnx")
     models.save(networks.zoo_compression("densenet", "prune,qat,distill"), folder / "compressed.onnx")
+    models.save(networks.zoo_compression("resnet", SALIENT), folder / "salient.onnx")
     return folder
 
 
@@ -124,6 +126,20 @@ def test_ranks_with_batch_normalization_are_accumulated_batches(
     assert_same_weights(case, name, same, but="running")
 
 
+def test_ranks_know_the_same_of_the_gradients_as_one_process(case: Path) -> None:
+    """Of two micro-batches mean and sum are the same numbers, and so are the masks."""
+    done = mpirun(2, "-c", RUN + MAIN, *arguments(case, "salient", "salient-ranks", "--batch-size", 8))
+    assert done.returncode == 0, done.stderr
+    same = alone(case, "salient", 8, 2)
+    assert_same_curve(case, "salient-ranks", same)
+    assert_same_weights(case, "salient-ranks", same)
+    found, wanted = weights(case, "salient-ranks"), weights(case, same)
+    masks = [name for name in found if name.endswith(".mask")]
+    assert masks
+    assert all(np.array_equal(found[name], wanted[name]) for name in masks)
+    assert sum(int((found[name] == 0).sum()) for name in masks) > 0
+
+
 KILL = """
 import os, signal
 from onnxcomp.launcher import launch
@@ -137,21 +153,23 @@ Trainer.step = killed
 """
 
 
-def test_a_killed_rank_ends_all_and_the_run_resumes_exactly(case: Path) -> None:
+@pytest.mark.parametrize("network", ["compressed", "salient"])
+def test_a_killed_rank_ends_all_and_the_run_resumes_exactly(case: Path, network: str) -> None:
     options = ("--batch-size", 8, "--ema", 0.9, "--optimizer", "adamw")
-    whole = mpirun(2, "-c", RUN + MAIN, *arguments(case, "compressed", "whole", *options))
+    names = f"{network}-whole", f"{network}-killed"
+    whole = mpirun(2, "-c", RUN + MAIN, *arguments(case, network, names[0], *options))
     assert whole.returncode == 0, whole.stderr
-    words = arguments(case, "compressed", "killed", *options)
+    words = arguments(case, network, names[1], *options)
     start = time.monotonic()
     killed = mpirun(2, "-c", RUN + KILL.format("os.kill(os.getpid(), signal.SIGKILL)") + MAIN, *words)
     assert killed.returncode != 0
     assert time.monotonic() - start < 30
     resumed = mpirun(2, "-c", RUN + MAIN, *words, "--resume")
     assert resumed.returncode == 0, resumed.stderr
-    found, expected = weights(case, "killed"), weights(case, "whole")
+    expected, found = (weights(case, name) for name in names)
     assert all(found[name].tobytes() == expected[name].tobytes() for name in expected)
-    names = ("step", "loss", "accuracy", "test_accuracy")
-    lines = [[[r.get(n) for n in names] for r in records(case, run)] for run in ("killed", "whole")]
+    keys = ("step", "loss", "accuracy", "test_accuracy")
+    lines = [[[r.get(key) for key in keys] for r in records(case, run)] for run in names]
     assert lines[0] == lines[1]
 
 
