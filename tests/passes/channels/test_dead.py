@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,8 +15,13 @@ from tests import classifiers, run, zoo
 from tests.builder import Builder, bn_relu, conv
 from tests.passes.channels.small import check, classifier, half, numbers, zeroed
 
+
+def fresh(name: str) -> Model:
+    return from_proto((zoo.ALL | zoo.MORE)[name]())
+
+
 NETWORKS: dict[str, Callable[[], Model]] = {
-    **{name: lambda net=net: from_proto(net()) for name, net in (zoo.ALL | zoo.MORE).items()},
+    **{name: partial(fresh, name) for name in zoo.ALL | zoo.MORE},
     "resnet18": classifiers.NETWORKS["resnet18"],
 }
 

@@ -283,8 +283,8 @@ def test_a_teacher_and_losses_keep_what_they_read() -> None:
     assert boundaries == {"onnx::Conv_123", "onnx::Conv_133"}, "the ends of both stages"
     for members, free in summary(taught).items():
         assert free == (0 if members[0] in lines else alone[members])
-    members = {name for group in find(taught.graph).groups for name in group.members}
-    assert not any(name.startswith("teacher/") for name in members)
+    every = {name for group in find(taught.graph).groups for name in group.members}
+    assert not any(name.startswith("teacher/") for name in every)
 
 
 @pytest.mark.parametrize("passes", [PRUNE, "qat", f"{PRUNE},qat"])

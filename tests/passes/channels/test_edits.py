@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,9 +23,8 @@ def without(model: Model, positions: Collection[int], name: str = "a.weight") ->
     return after(model, [channels[position] for position in positions])
 
 
-def values(model: Model, op: str, index: int = 1) -> list[int]:
-    found: list[int] = node(model, op).inputs[index].values.tolist()
-    return found
+def values(model: Model, op: str, index: int = 1) -> Any:
+    return node(model, op).inputs[index].values.tolist()
 
 
 def test_depthwise_convolutions_have_as_many_groups_as_inputs() -> None:
@@ -32,7 +33,7 @@ def test_depthwise_convolutions_have_as_many_groups_as_inputs() -> None:
         return conv(net, x, "b", 6 * each, 4)
 
     for each in (1, 2):
-        result = without(classifier(lambda net, x, each=each: depthwise(net, x, each), 4), [0, 3])
+        result = without(classifier(partial(depthwise, each=each), 4), [0, 3])
         assert [n.attrs["group"] for n in result.graph.nodes if n.op == "Conv"] == [1, 4, 1]
         assert result.constants()["d.weight"].values.shape == (4 * each, 1, 3, 3)
         assert result.constants()["b.weight"].values.shape == (4, 4 * each, 3, 3)
@@ -62,7 +63,7 @@ def parts(sizes: Sequence[int], given: bool, opset: int, axis: int = 1) -> Model
         x = conv(net, x, "a", 3, sum(sizes))
         inputs = [x, integers(net, "sizes", *sizes)] if given else [x]
         outputs = [f"part{index}" for index in range(len(sizes))]
-        count = {"num_outputs": len(sizes)} if opset >= 18 and not given else {}
+        count: dict[str, Any] = {"num_outputs": len(sizes)} if opset >= 18 and not given else {}
         net.nodes.append(helper.make_node("Split", inputs, outputs, "split", axis=axis, **count))
         swapped = [
             conv(net, part, f"{part}.conv", size, 2) for part, size in zip(outputs, sizes, strict=True)
@@ -94,7 +95,7 @@ def test_parts_along_another_axis_stay() -> None:
     assert values(result, "Split") == [2, 4]
 
 
-def sliced(starts: list[int], ends: list[int], axes: list[int], steps: list[int], width: int) -> Model:
+def sliced(starts: list[int], ends: list[int], axes: list[int], steps: list[int], *, width: int) -> Model:
     def write(net: Builder, x: str) -> str:
         x = conv(net, x, "a", 3, 9)
         lists = {"starts": starts, "ends": ends, "axes": axes, "steps": steps}
@@ -108,6 +109,7 @@ def sliced(starts: list[int], ends: list[int], axes: list[int], steps: list[int]
     return classifier(write, 4)
 
 
+Bounds = tuple[list[int], list[int], list[int], list[int]]
 LAST, FIRST = 2**63 - 1, -(2**63)
 
 
@@ -122,10 +124,8 @@ LAST, FIRST = 2**63 - 1, -(2**63)
         (([7], [FIRST], [1], [-7]), 2, [0, 1, 2, 3, 4, 5, 6], 0, 1),
     ],
 )
-def test_a_slice_that_stays_one(
-    given: tuple[list[int], ...], width: int, gone: list[int], start: int, end: int
-) -> None:
-    result = without(sliced(*given, width), gone)
+def test_a_slice_that_stays_one(given: Bounds, width: int, gone: list[int], start: int, end: int) -> None:
+    result = without(sliced(*given, width=width), gone)
     at = values(result, "Slice", 3).index(1)
     assert (values(result, "Slice", 1)[at], values(result, "Slice", 2)[at]) == (start, end)
     assert set(values(result, "Slice", 4)) == {1}
@@ -141,15 +141,15 @@ def test_a_slice_that_stays_one(
     ],
 )
 def test_a_slice_whose_step_no_longer_fits(
-    given: tuple[list[int], ...], width: int, gone: list[int], positions: list[int]
+    given: Bounds, width: int, gone: list[int], positions: list[int]
 ) -> None:
-    result = without(sliced(*given, width), gone)
+    result = without(sliced(*given, width=width), gone)
     assert values(result, "Gather") == positions
     assert node(result, "Gather").attrs["axis"] == 1
 
 
 def test_what_else_a_slice_takes_stays() -> None:
-    result = without(sliced([1, -6, 2], [LAST, 5, 7], [3, 2, 1], [2, 1, 1], 5), [3])
+    result = without(sliced([1, -6, 2], [LAST, 5, 7], [3, 2, 1], [2, 1, 1], width=5), [3])
     starts, ends, axes, steps = (values(result, "Slice", index) for index in (1, 2, 3, 4))
     found = {a: (s, e, t) for a, s, e, t in zip(axes, starts, ends, steps, strict=True)}
     assert found == {1: (2, 6, 1), 2: (-6, 5, 1), 3: (1, LAST, 2)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -105,18 +107,22 @@ def test_below_takes_all_up_to_a_level_as_widths_allow() -> None:
     assert select.below(found, np.inf).tolist() == [0, 1, 3, 4]
 
 
+def at_least(count: int) -> Callable[[Array], bool]:
+    return lambda ids: len(ids) >= count
+
+
 def test_smallest_is_the_first_level_that_is_enough() -> None:
     found = table([1, 3, 5], [2, 4, 6])
     for count in range(7):
-        chosen = select.smallest(found, lambda ids, count=count: len(ids) >= count)
+        chosen = select.smallest(found, at_least(count))
         assert chosen is not None
         assert sorted(chosen.tolist()) == sorted([0, 3, 1, 4, 2, 5][:count])
-    assert select.smallest(found, lambda ids: len(ids) > 6) is None
+    assert select.smallest(found, at_least(7)) is None
 
 
 def test_infinite_values_go_first() -> None:
     found = table([-np.inf, -np.inf, 5], [2, 4, 6])
-    chosen = select.smallest(found, lambda ids: len(ids) >= 1)
+    chosen = select.smallest(found, at_least(1))
     assert chosen is not None
     assert chosen.tolist() == [0, 1]
 
@@ -134,7 +140,7 @@ def test_smallest_is_what_a_search_through_all_levels_finds(seed: int, count: in
     levels = [-np.inf, *sorted({value for group in groups for value in group})]
     choices = [select.below(found, level) for level in levels]
     expected = next((choice for choice in choices if len(choice) >= count), None)
-    chosen = select.smallest(found, lambda ids: len(ids) >= count)
+    chosen = select.smallest(found, at_least(count))
     assert (chosen is None) == (expected is None)
     if chosen is not None and expected is not None:
         assert len(chosen) == len(expected)
@@ -146,11 +152,7 @@ def test_positions_let_all_groups_give_alike() -> None:
     assert [ranking.ids.tolist() for ranking in found] == [[0, 1], [2, 3, 4, 5]]
     np.testing.assert_allclose(found[0].values, [0.25, 0.75], atol=1e-6)
     np.testing.assert_allclose(found[1].values, [0.125, 0.375, 0.625, 0.875], atol=1e-6)
-
-    def half(ids: Array) -> bool:
-        return len(ids) >= 3
-
-    chosen = select.smallest(found, half)
+    chosen = select.smallest(found, at_least(3))
     assert chosen is not None
     assert sorted(chosen.tolist()) == [0, 2, 3]
 
