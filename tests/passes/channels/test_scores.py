@@ -29,7 +29,8 @@ def test_magnitude_is_the_share_of_each_weights_energy() -> None:
     model = classifier(two, 6)
     dependencies = find(model.graph)
     found = scores.magnitude(model.graph, dependencies)
-    assert (found.dtype, found.shape) == (np.float64, (dependencies.size,))
+    assert found.dtype == np.float64
+    assert found.shape == (dependencies.size,)
     energy = {name: c.values.astype(np.float64) ** 2 for name, c in model.constants().items()}
     for position, number in enumerate(numbers(dependencies, "c.weight", 1)):
         expected = sum(
