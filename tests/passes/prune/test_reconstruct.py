@@ -21,7 +21,6 @@ from tests import run, zoo
 from tests.builder import Builder
 
 NETWORKS = [*zoo.ALL, "vit"]
-KEPT = {"keep_first": False, "keep_last": False}
 
 
 def network(name: str) -> Model:
@@ -68,7 +67,7 @@ class Unequal:
 def applied(
     model: Model, grams: Watched | None = None, gradients: Unequal | None = None, **options: Any
 ) -> Model:
-    chosen = Prune(schedule="one-shot", **KEPT, **options)
+    chosen = Prune(schedule="one-shot", keep_first=False, keep_last=False, **options)
     return pipeline.apply(model, Recipe((chosen,)), grams=grams, gradients=gradients)
 
 
