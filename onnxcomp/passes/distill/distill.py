@@ -41,11 +41,12 @@ class Distill(Pass):
     def requires(self, model: Model, context: Context) -> None:
         if self.alpha == 0 and self.beta == 0:
             raise self.error("alpha and beta are both 0", fix="raise one of them or leave distill out")
-        for weight, mask in graphs.masks(model.graph).items():
-            if not mask.values.all():
+        teacher = context.original.constants()
+        for name, mask in graphs.masks(model.graph).items():
+            if _is_pruned(teacher.get(name), mask):
                 raise self.error(
-                    f"the teacher would be pruned: {weight} has zeros in its mask",
-                    fix="apply distill before training",
+                    f"the teacher would be pruned: {name} is 0 where its mask is",
+                    fix="apply distill together with prune, or before training",
                 )
 
     def apply(self, model: Model, context: Context) -> Change:
@@ -76,6 +77,14 @@ class Distill(Pass):
     def ensures(self, model: Model) -> None:
         if self.alpha > 0 and losses.SOFT_TARGETS not in model.losses:
             raise self.error("the soft targets are missing", fix="report this")
+
+
+def _is_pruned(weight: gs.Constant | None, mask: gs.Constant) -> bool:
+    """Whether the teacher's weight has lost what the mask closes; one that `apply` only masks has not."""
+    if weight is None or weight.values.shape != mask.values.shape:  # before its channels were cut
+        return False
+    closed = mask.values == 0
+    return bool(closed.any()) and not weight.values[closed].any()
 
 
 def _add_teacher(model: Model, original: Model) -> dict[str, gs.Tensor]:

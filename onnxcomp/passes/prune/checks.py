@@ -23,6 +23,8 @@ def check(prune: Prune, model: Model, context: Context) -> None:
     """Raise :class:`onnxcomp.errors.PassError` where the pass cannot do what its options say."""
     for what, fix in _contradictions(prune):
         raise prune.error(what, fix=fix)
+    if graphs.masks(model.graph):
+        raise prune.error("weights have masks already", fix="let channels be one-shot before prune")
     _check_data(prune, context)
     _check_names(prune, model)
     if not prune.selection(model).chosen:

@@ -67,7 +67,23 @@ def test_a_network_without_stages_says_that_it_has_no_boundary() -> None:
 
 def test_a_pruned_network_is_no_teacher() -> None:
     pruned = pipeline.apply(models.from_proto(zoo.resnet()), recipes.parse("prune"))
-    mask = next(iter(graphs.masks(pruned.graph).values()))
+    name, mask = next(iter(graphs.masks(pruned.graph).items()))
     mask.values = np.zeros_like(mask.values)
-    with pytest.raises(PassError, match=r"the teacher would be pruned: .* apply distill before training"):
+    pipeline.apply(pruned, recipes.parse("distill"))  # masked alone: the teacher reads the weight itself
+    weight = pruned.constants()[name]
+    weight.values = np.zeros_like(weight.values)  # as training leaves it
+    with pytest.raises(PassError, match=r"the teacher would be pruned: .* or before training"):
         pipeline.apply(pruned, recipes.parse("distill"))
+
+
+def test_the_teacher_of_a_network_pruned_in_one_shot_is_dense() -> None:
+    model = models.from_proto(zoo.resnet())
+    result = pipeline.apply(model, recipes.parse("prune{schedule=one-shot},distill"))
+    assert any((mask.values == 0).any() for mask in graphs.masks(result.graph).values())
+    images = run.images(model)
+    answer = run.logits(model, images)
+    assert not np.allclose(run.logits(result, images), answer, atol=1e-3)
+    names = {tensor.name: tensor for tensor in result.graph.tensors().values()}
+    result.graph.outputs.append(names[f"teacher/{model.logits.name}"])
+    # The same kernels on the same weights.
+    np.testing.assert_array_equal(run.outputs(result, images)[f"teacher/{model.logits.name}"], answer)
