@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ from onnxcomp import graphs, pipeline
 from onnxcomp import recipe as recipes
 from onnxcomp.macs import macs, total
 from onnxcomp.model import Model, from_proto
-from onnxcomp.shapes import shapes
 from tests import run, zoo
 from tests.builder import Builder, conv
 from tests.passes.channels.small import CLASSES, classifier, ending, gemm, integers
@@ -44,10 +42,8 @@ def test_grouped_convolutions(group: int, expected: int) -> None:
     assert macs(list(graphs.weights(model.graph))[1]) == expected
 
 
-@pytest.mark.parametrize(
-    ("group", "expected"), [(1, 36 * 6 * 4 * 4), (2, 36 * 6 * 4 * 4), (3, 36 * 6 * 4 * 4)]
-)
-def test_transposed_convolutions_spread_each_input(group: int, expected: int) -> None:
+@pytest.mark.parametrize("group", [1, 2, 3])
+def test_transposed_convolutions_spread_each_input(group: int) -> None:
     """Each of 36 x 6 inputs meets 4 outputs in its group, 2 x 2 times."""
 
     def write(net: Builder, x: str) -> str:
@@ -55,7 +51,7 @@ def test_transposed_convolutions_spread_each_input(group: int, expected: int) ->
         return net.node("ConvTranspose", inputs, "up", "up", group=group, strides=[2, 2])
 
     model = classifier(write, 4 * group)
-    assert macs(list(graphs.weights(model.graph))[1]) == expected
+    assert macs(list(graphs.weights(model.graph))[1]) == 36 * 6 * 4 * 4
 
 
 def test_linear_layers() -> None:
@@ -100,17 +96,6 @@ def test_masks_q_dq_and_the_teacher_are_no_work(name: str) -> None:
     recipe = recipes.parse("prune{keep_first=false keep_last=false},qat,distill")
     done = pipeline.apply(model, recipe, calibration=run.Observed())
     assert total(done.graph) == total(model.graph)
-
-
-@pytest.mark.parametrize("name", zoo.ALL)
-def test_the_work_is_the_number_of_products_in_a_dense_form(name: str) -> None:
-    """Counted another way: outputs times what each of them sums over."""
-    model = from_proto(zoo.ALL[name]())
-    sizes, expected = shapes(model.graph).sizes, 0
-    for weight in graphs.weights(model.graph):
-        outputs = math.prod(size or 0 for size in sizes[weight.node.outputs[0].name][1:])
-        expected += outputs * (math.prod(weight.tensor.shape) // weight.tensor.shape[weight.axis])
-    assert total(model.graph) == expected
 
 
 def test_an_unknown_size_is_none() -> None:
