@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from onnxcomp import model as models
 from onnxcomp import pipeline
 from onnxcomp.deploy.targets import TARGETS
 from onnxcomp.model import Form, Preprocessing
+from onnxcomp.report import console
 from tests import zoo
 from tests.commands.call import call
 
@@ -149,3 +151,30 @@ def test_an_unknown_target_is_refused_before_any_work(
     output = tmp_path / "c.onnx"
     code, _, err = call(capsys, "apply", "prune", tmp_path / "no.onnx", "-o", output, "--target", "xaver")
     assert (code, err) == (2, "Error: --target: there is no target xaver; did you mean xavier?\n")
+
+
+@pytest.mark.parametrize("criterion", ["taylor", "obd", "obs"])
+def test_criteria_that_ask_the_data(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    network: Path,
+    criterion: str,
+) -> None:
+    shown: set[str] = set()
+    monkeypatch.setattr(
+        console, "bars", lambda: nullcontext(lambda what, done, total: shown.add(f"{what} of {total}"))
+    )
+    output = tmp_path / "c.onnx"
+    common = ("apply", f"prune{{criterion={criterion} schedule=one-shot}}", network, "-o", output)
+    code, _, err = call(capsys, *common)
+    assert code == 2
+    assert "give --data" in err
+    arguments = ("--data", "digits", "--calibration-images", 20, "--threads", 1, "--preprocess", "cifar10")
+    code, out, err = call(capsys, *common, *arguments)
+    assert (code, err) == (0, "")
+    assert "zero" in out
+    assert ("layers looked at of 7" if criterion == "obs" else "images differentiated of 20") in shown
+    masks = [c.values for name, c in models.load(output).constants().items() if name.endswith(".mask")]
+    closed = 1 - sum(m.sum() for m in masks) / sum(m.size for m in masks)
+    assert closed == pytest.approx(0.8, abs=1e-3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from onnxcomp import model as models
 from onnxcomp import recipe as recipes
 from onnxcomp import recipe_file
 from onnxcomp.model import Form
+from onnxcomp.report import console
 from onnxcomp.training import lock
 from onnxcomp.training.trainer import Trainer
 from tests import zoo
@@ -90,6 +92,20 @@ def test_every_recipe_ends_in_a_file_for_the_cpu(
     assert code == 0
     assert "dense, as given" in out
     assert (folder / "deployable.onnx").is_file()
+
+
+def test_a_criterion_asks_the_data_and_says_how_far_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, network: Path
+) -> None:
+    shown: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(console, "bars", lambda: nullcontext(lambda *words: shown.append(words)))
+    options = arguments(tmp_path / "run", "ort-cpu", epochs=0.1, **{"calibration-images": 6})
+    passes = "prune{criterion=obd initial=0.3 end=1 frequency=1}"
+    assert call(capsys, "compress", passes, network, *options)[0] == 0
+    assert shown == [("images differentiated", done, 6) for done in range(7)]
+    constants = models.load(tmp_path / "run" / "trained.onnx").constants()
+    masks = [c.values for name, c in constants.items() if name.endswith(".mask")]
+    assert 1 - sum(m.sum() for m in masks) / sum(m.size for m in masks) == pytest.approx(0.8, abs=1e-3)
 
 
 def test_a_compressed_file_and_a_run_dir_that_cannot_be(

@@ -205,8 +205,9 @@ def test_saliency_exists_while_it_is_asked_for_and_never_otherwise(criterion: st
         assert bool(closing.saliency) == before, done
 
 
-def test_what_apply_closed_fully_asks_for_nothing_in_training() -> None:
-    model = zoo_compression("mlp", "prune{criterion=obd schedule=one-shot keep_first=false}")
+@pytest.mark.parametrize("criterion", ["magnitude", "obd", "obs"])
+def test_what_apply_closed_fully_stays_as_it_is_and_asks_for_nothing(criterion: str) -> None:
+    model = zoo_compression("mlp", f"prune{{criterion={criterion} schedule=one-shot keep_first=false}}")
     values = parameters(model)
     before = values["w1.mask"].copy()
     assert (before == 0).mean() == pytest.approx(0.8, abs=1e-3)
@@ -216,6 +217,7 @@ def test_what_apply_closed_fully_asks_for_nothing_in_training() -> None:
     closing.resume(1)
     assert closing.saliency == {}
     assert values["w1.mask"].tobytes() == before.tobytes()
+    assert not values["w1"][before == 0].any()
 
 
 @pytest.mark.parametrize("criterion", ["magnitude", "obd"])
