@@ -11,10 +11,12 @@ import numpy as np
 from onnxcomp import recipe
 from onnxcomp.errors import TrainingError
 from onnxcomp.model import Model, Role
+from onnxcomp.passes.channels import Channels
 from onnxcomp.passes.prune import Prune
 from onnxcomp.training import clip
 from onnxcomp.training.average import WeightAverage, averaged, settled
 from onnxcomp.training.blocks import Array
+from onnxcomp.training.channel_pruning import ChannelPruning
 from onnxcomp.training.checkpoint import Checkpoint
 from onnxcomp.training.compression import Closing, Compression
 from onnxcomp.training.config import TrainConfig
@@ -186,4 +188,10 @@ def write(model: Model, values: Mapping[str, Array]) -> None:
 def _closing(model: Model, parameters: Mapping[str, Array], steps: int) -> list[Closing]:
     """What closes masks, by the passes of the recipe."""
     passes = recipe.parse(model.recipe).passes if model.recipe else ()
-    return [Pruning(model, parameters, one, steps) for one in passes if isinstance(one, Prune)]
+    found: list[Closing] = []
+    for one in passes:
+        if isinstance(one, Prune):
+            found.append(Pruning(model, parameters, one, steps))
+        elif isinstance(one, Channels) and one.schedule != "one-shot":
+            found.append(ChannelPruning(model, parameters, one, steps))
+    return found

@@ -18,6 +18,8 @@ from onnxcomp.passes.channels.dependencies import Dependencies, Group, find
 from onnxcomp.passes.channels.ids import Array
 from onnxcomp.passes.channels.reconstruct import reconstruct
 from onnxcomp.passes.channels.selection import Selection, Wanted
+from onnxcomp.passes.prune import schedule
+from onnxcomp.passes.prune.schedule import Schedule
 
 DEFAULT_SPARSITY = 0.5
 DEFAULT_ALIGNMENT = 8
@@ -37,8 +39,8 @@ class Channels(Pass):
         align: widths are multiples of it, or what they were; by default the target's, or 8.
         reconstruct: solve the remaining weights anew on real images so that they make up for what
             is gone; by default where there is data.
-        schedule: ``one-shot`` cuts when the pass is applied; with another one training closes masks
-            from ``begin`` to ``end``, every ``frequency``, and ``finalize`` cuts.
+        schedule: ``one-shot`` cuts when the pass is applied; with ``cubic`` training closes masks from
+            ``begin`` to ``end``, every ``frequency``, and ``finalize`` cuts.
         begin, end, frequency: a number up to 1 (``frequency``: below 1) is a share of training, above it
             counts steps.
         exclude: patterns (as in a shell) of weight or node names whose outputs keep their width.
@@ -54,7 +56,7 @@ class Channels(Pass):
     allocation: Literal["global", "uniform"] = "global"
     align: Annotated[int, Field(ge=1)] | None = None
     reconstruct: bool | None = None
-    schedule: Literal["one-shot", "cubic", "iterative"] = "one-shot"
+    schedule: Literal["one-shot", "cubic"] = "one-shot"
     begin: Annotated[float, Field(ge=0)] = 0.0
     end: Annotated[float, Field(ge=0)] = 0.5
     frequency: Annotated[float, Field(gt=0)] = 20
@@ -103,6 +105,8 @@ class Channels(Pass):
         notes = [f"kept: {line}" for line in _kept(selection.dependencies, selection.chosen)]
         if self.schedule == "one-shot":
             return Change(True, (*self._cut(model, context, selection), *notes))
+        if selection.choose(scores.magnitude(model.graph, selection.dependencies)) is None:
+            raise self._out_of_reach(alignment)
         names = masks.insert(model, selection)
         return Change(True, (f"{len(names)} weights masked, to be cut by finalize", *notes))
 
@@ -125,6 +129,17 @@ class Channels(Pass):
 
     def ensures(self, model: Model) -> None:
         """Nothing: the pipeline checks the graph."""
+
+    def make_schedule(self, steps: int) -> Schedule:
+        """The schedule over a training of ``steps`` steps, of the share of what goes in the end."""
+        return schedule.make(
+            self.schedule,
+            initial=0.0,
+            begin=self.begin,
+            end=self.end,
+            frequency=self.frequency,
+            steps=steps,
+        )
 
     def selection(self, model: Model) -> Selection:
         """How channels of ``model``, which says the alignment, are chosen.
@@ -170,7 +185,7 @@ class Channels(Pass):
         weights = {name: constants[name].values for name, _, _ in readers}
         batches = context.gradients.per_batch(model, list(weights))
         gates = (scores.gates(weights, found, readers, dependencies.size) for found in batches)
-        return scores.CRITERIA[self.criterion](gates)
+        return scores.mean(self.criterion, gates)
 
 
 def _parameters(model: Model) -> float:

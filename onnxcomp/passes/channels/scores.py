@@ -17,11 +17,15 @@ Readers = list[tuple[str, int, Array]]
 Values = Mapping[str, npt.NDArray[np.float32]]
 
 
-def magnitude(graph: gs.Graph, dependencies: Dependencies) -> Scores:
-    """The energy (sum of squares) of all slices of a channel, each as a share of its weight's."""
+def magnitude(graph: gs.Graph, dependencies: Dependencies, current: Values | None = None) -> Scores:
+    """The energy (sum of squares) of all slices of a channel, each as a share of its weight's.
+
+    Args:
+        current: values of some weights by name, instead of those in ``graph``.
+    """
     scores = np.zeros(dependencies.size + 1)
     for weight in _weights(graph):
-        values = weight.tensor.values
+        values = (current or {}).get(weight.name, weight.tensor.values)
         energy = float(np.vdot(values, values))
         for axis, numbers in dependencies.constants.get(weight.name, {}).items():
             if energy > 0:
@@ -47,27 +51,26 @@ def gates(weights: Values, gradients: Values, readers: Readers, size: int) -> Sc
     return found[:-1]
 
 
-def taylor(batches: Iterable[Scores]) -> Scores:
-    """``mean |dL/dgate|``: the change of the loss to first order (Molchanov et al. 2017, arXiv 1611.06440,
-    eq. 8)."""
-    return _mean(np.abs(batch) for batch in batches)
+def taylor(gate: Scores) -> Scores:
+    """``|dL/dgate|``, of which the mean over batches is taken: the change of the loss to first order
+    (Molchanov et al. 2017, arXiv 1611.06440, eq. 8)."""
+    return np.abs(gate)
 
 
-def obd(batches: Iterable[Scores]) -> Scores:
-    """``mean (dL/dgate)^2 / 2``: Optimal Brain Damage (LeCun et al. 1989, eq. 5) on the gates, with the
-    empirical Fisher information for the Hessian."""
-    return _mean(np.square(batch) / 2 for batch in batches)
+def obd(gate: Scores) -> Scores:
+    """``(dL/dgate)^2 / 2``, of which the mean over batches is taken: Optimal Brain Damage (LeCun et al.
+    1989, eq. 5) on the gates, with the empirical Fisher information for the Hessian."""
+    return np.square(gate) / 2
 
 
-CRITERIA: Mapping[str, Callable[[Iterable[Scores]], Scores]] = {"taylor": taylor, "obd": obd}
-"""Those that ask gradients; over one derivative a batch."""
+STATISTICS: Mapping[str, Callable[[Scores], Scores]] = {"taylor": taylor, "obd": obd}
+"""What a criterion wants the mean of; criteria that ask for no gradients are not here."""
 
 
-def _mean(terms: Iterator[Scores]) -> Scores:
-    total, count = next(terms), 1
-    for term in terms:
-        total, count = total + term, count + 1
-    return total / count
+def mean(criterion: str, gates: Iterable[Scores]) -> Scores:
+    """The mean of the criterion's statistic over the gates of each batch."""
+    found = [STATISTICS[criterion](gate) for gate in gates]
+    return np.asarray(np.mean(found, axis=0), np.float64)
 
 
 def readers(graph: gs.Graph, dependencies: Dependencies) -> Readers:
