@@ -75,7 +75,7 @@ def _shown(
 
 @dataclass(frozen=True)
 class _ShownGrams:
-    """Asked stage by stage, so that what is done is counted in layers."""
+    """Asked stage by stage, so that what is done is counted in layers; a second round begins anew."""
 
     source: Grams
     show: Show
@@ -83,8 +83,11 @@ class _ShownGrams:
 
     def grams(self, model: Model, layers: Sequence[graphs.Weight]) -> dict[str, Array]:
         total = len({weight.name for weight in graphs.weights(model.graph)})
+        names = {layer.name for layer in layers}
+        if names & self._seen:
+            self._seen.clear()
         self.show("layers looked at", len(self._seen), total)
         found = self.source.grams(model, layers)
-        self._seen.update(layer.name for layer in layers)
+        self._seen.update(names)
         self.show("layers looked at", len(self._seen), total)
         return found
