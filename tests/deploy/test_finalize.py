@@ -14,8 +14,11 @@ from onnxcomp.deploy.finalize import finalize, finalize_report
 from onnxcomp.deploy.targets import TARGETS, get_target
 from onnxcomp.errors import ModelError
 from onnxcomp.model import Form, Model, Preprocessing, from_proto, load, save, to_proto
+from onnxcomp.passes.channels import find
+from onnxcomp.passes.channels.masks import close
 from tests import zoo
 from tests.deploy.networks import compressed, images, logits, postactivation
+from tests.passes.channels.small import half
 
 NETWORKS: dict[str, Callable[..., onnx.ModelProto]] = {**zoo.ALL, "postactivation": postactivation}
 PRUNE = "prune{keep_first=false keep_last=false}"
@@ -148,6 +151,71 @@ def test_the_reports_numbers() -> None:
     ]
     assert (report.masks, report.quantized_weights, report.quantized_activations) == (11, 11, 11)
     assert report.nodes_removed > len(from_proto(zoo.densenet(18)).graph.nodes)
+
+
+def silenced(name: str, text: str, share: float, alignment: int = 1) -> tuple[Model, int]:
+    """A network whose masks close about a share of its channels, and how many."""
+    plain = from_proto((NETWORKS | zoo.MORE)[name]())
+    result = compressed(plain, text, sparsity=0.0)
+    closed = half(plain, share=share, alignment=alignment)
+    masks = graphs.masks(result.graph)
+    values = {name: mask.values.copy() for name, mask in masks.items()}
+    close(find(plain.graph), values, np.array(closed))
+    for name, mask in masks.items():
+        mask.values = values[name]
+    result.given["alignment"] = alignment
+    return result, len(closed)
+
+
+@pytest.mark.parametrize("text", [PRUNE, f"{PRUNE},qat,distill"])
+@pytest.mark.parametrize("name", [*NETWORKS, "mobilenet_v3", "vgg"])
+def test_channels_that_masks_closed_are_gone(name: str, text: str) -> None:
+    """And the answers are those of the masked network, with Q/DQ to the last step of INT8."""
+    before, count = silenced(name, text, 0.4)
+    batch = images(before, 8)
+    expected = logits(before, batch)
+    for target in TARGETS.values():
+        result, report = finalize_report(before, target, fold=False)
+        assert report.channels == count > 0
+        assert relative(expected, logits(result, batch)) <= FLOAT_TOLERANCE
+        assert sum(widths(result).values()) < sum(widths(before).values())
+        folded = logits(finalize(before, target), batch)
+        if "qat" in text:
+            assert decibel(expected, folded) >= FOLDED_INT8_DECIBEL
+        else:
+            assert relative(expected, folded) <= FLOAT_TOLERANCE
+        onnx.checker.check_model(to_proto(result), full_check=True)
+
+
+def widths(model: Model) -> dict[str, int]:
+    """Output channels by weight."""
+    return {w.name: int(w.tensor.shape[w.axis]) for w in graphs.weights(model.graph)}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_widths_follow_what_the_file_says_before_what_the_target_wants(target: str) -> None:
+    wanted = get_target(target).alignment
+    assert wanted > 8
+    before, count = silenced("densenet", PRUNE, 0.5, alignment=4)
+    given, report = finalize_report(before, get_target(target))
+    assert report.channels == count
+    assert any(width % wanted for width in widths(given).values())
+    before.given = {}
+    result, report = finalize_report(before, get_target(target))
+    assert report.channels < count
+    for weight, width in widths(result).items():
+        assert width % wanted == 0 or width == widths(before)[weight]
+    batch = images(before, 8)
+    for after in (given, result):
+        assert relative(logits(before, batch), logits(after, batch)) <= FLOAT_TOLERANCE
+
+
+@pytest.mark.parametrize("text", ["", PRUNE, "qat"])
+def test_without_dead_channels_no_width_changes(text: str) -> None:
+    before = model("densenet", text)
+    result, report = finalize_report(before, get_target("ort-cpu"))
+    assert report.channels == 0
+    assert list(widths(result).values()) == list(widths(before).values())
 
 
 @pytest.mark.parametrize("target", TARGETS)
