@@ -14,15 +14,23 @@ from onnxcomp.passes.qat import Qat
 from onnxcomp.recipe import Recipe
 
 share = st.floats(0, 1, exclude_max=True)
+moment = st.floats(0, 1) | st.integers(2, 1000)
 prunes = st.builds(
     Prune,
-    sparsity=share,
-    begin=share,
-    end=share,
-    frequency=st.integers(1, 1000),
-    allocation=st.sampled_from(["global", "uniform"]),
+    sparsity=st.none() | share,
+    pattern=st.sampled_from(["unstructured", "2:4", "4x1"]),
+    criterion=st.sampled_from(["magnitude", "random", "taylor", "obd", "obs"]),
+    schedule=st.sampled_from(["one-shot", "iterative", "cubic", "ramp"]),
+    begin=moment,
+    end=moment,
+    frequency=st.floats(0, 1, exclude_min=True) | st.integers(1, 1000),
+    allocation=st.sampled_from(["global", "uniform", "class-distribution", "erk", "sensitivity"]),
     keep_first=st.booleans(),
     exclude=st.lists(st.text(max_size=8), max_size=3).map(tuple),
+    layers=st.dictionaries(st.text(max_size=8), share, max_size=2),
+    seed=st.integers(0, 99),
+    sensitivity=st.none() | st.text(max_size=8),
+    max_drop=st.none() | st.floats(0, 100),
 )
 qats = st.builds(
     Qat, calibration=st.sampled_from(["max", "percentile", "mse"]), percentile=st.floats(51, 100)
@@ -63,7 +71,7 @@ def test_settings_override_the_recipe() -> None:
     ("text", "message"),
     [
         ("prun", "unknown pass prun; did you mean prune?"),
-        ("zebra", "unknown pass zebra; the passes are prune, qat, distill"),
+        ("zebra", "unknown pass zebra; the passes are channels, prune, qat, distill"),
         ("prune{sparsty=0.5}", "prune: unknown option sparsty; did you mean sparsity?"),
         (
             "prune{sparsity=1.2}",
@@ -71,7 +79,7 @@ def test_settings_override_the_recipe() -> None:
         ),
         ("prune{sparsity=-0.1}", "sparsity is -0.1: Input should be greater than or equal to 0"),
         ("prune{sparsity=many}", "sparsity is 'many': Input should be a valid number"),
-        ("prune{allocation=layer}", "allocation is 'layer': Input should be 'global' or 'uniform'"),
+        ("prune{allocation=layer}", "allocation is 'layer': Input should be 'global', 'uniform', "),
         ("prune{sparsity 0.5}", "recipe: name=value or } is expected at column 7"),
         ("prune{sparsity=0.5", "name=value or } is expected at column 19, before 'the end'"),
         ("prune qat", "a comma is expected at column 7"),

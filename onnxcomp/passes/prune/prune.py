@@ -146,7 +146,9 @@ class Prune(Pass):
             shares = allocation.erk({name: values.shape for name, values in weights.items()}, sparsity)
         else:
             shares = {name: model.sparsities.get(name, 0.0) for name in weights}
-        return allocation.each({name: share for name, share in shares.items() if share > 0})
+        size = patterns.parse(self.pattern).size
+        some = {name: share for name, share in shares.items() if round(share * weights[name].size / size)}
+        return allocation.each(some)
 
     def requires(self, model: Model, context: Context) -> None:
         checks.check(self, model, context)
@@ -155,6 +157,8 @@ class Prune(Pass):
         if self.allocation == "sensitivity":
             model.sparsities = checks.measured_shares(self, model)
         plan = self.plan(model)
+        if not plan.names:
+            raise self.error("there is no weight to prune", fix="ask for more zeros")
         constants = model.constants()
         for name in plan.names:
             insert_mask(model, constants[name])

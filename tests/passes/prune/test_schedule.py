@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from onnxcomp.errors import RecipeError
 from onnxcomp.passes.prune import Prune
-from onnxcomp.passes.prune.schedule import KINDS, UPDATES, Cubic, Iterative, OneShot, Ramp, Schedule, make
+from onnxcomp.passes.prune.schedule import KINDS, UPDATES, Cubic, Iterative, OneShot, Ramp, make
 
 names = st.sampled_from(sorted(KINDS))
 
@@ -115,25 +115,25 @@ def test_a_short_training_prunes_in_ten_updates_all_the_same(name: str) -> None:
     assert Prune(schedule="iterative", end=0.5, frequency=20).over(40).frequency == 20
 
 
-def spans(**options: float) -> tuple[int, int, int]:
-    found: Schedule = make("cubic", **{"initial": 0.0, "begin": 0, "end": 0.5, "frequency": 20, **options})
+def spans(steps: int, *, begin: float = 0, end: float = 0.5, frequency: float = 20) -> tuple[int, int, int]:
+    found = make("cubic", initial=0.0, begin=begin, end=end, frequency=frequency, steps=steps)
     return found.begin, found.end, found.frequency
 
 
 def test_numbers_up_to_one_are_shares_and_above_it_steps() -> None:
-    assert spans(steps=1000) == (0, 500, 20)
-    assert spans(steps=1000, begin=0.1, end=1.0) == (100, 999, 20)
-    assert spans(steps=1000, begin=2, end=400) == (2, 400, 20)
-    assert spans(steps=1000, begin=0.25, end=900) == (250, 900, 20)
-    assert spans(steps=1000, frequency=0.01) == (0, 500, 10)
-    assert spans(steps=1000, frequency=1) == (0, 500, 1)
-    assert spans(steps=10, frequency=0.01) == (0, 5, 1)
+    assert spans(1000) == (0, 500, 20)
+    assert spans(1000, begin=0.1, end=1.0) == (100, 999, 20)
+    assert spans(1000, begin=2, end=400) == (2, 400, 20)
+    assert spans(1000, begin=0.25, end=900) == (250, 900, 20)
+    assert spans(1000, frequency=0.01) == (0, 500, 10)
+    assert spans(1000, frequency=1) == (0, 500, 1)
+    assert spans(10, frequency=0.01) == (0, 5, 1)
 
 
 def test_steps_beyond_the_training_are_refused() -> None:
     with pytest.raises(RecipeError, match="end=1000: masks would end to close at step 1000 of a training of"):
-        spans(steps=1000, end=1000)
+        spans(1000, end=1000)
     with pytest.raises(RecipeError, match="train longer, or give a share"):
         Prune(begin=50, end=1.0).over(40)
     with pytest.raises(RecipeError, match="close from step 600 to step 500 of 1000; raise end"):
-        spans(steps=1000, begin=600)
+        spans(1000, begin=600)
