@@ -1,8 +1,8 @@
 """Accuracy right after channels are cut, without training: ``channels.py MODEL DATA [OUT.json [IMAGES]]``.
 
 Prints, for all test images, the top-1 accuracy by criterion and share of multiply-accumulates left, with the
-remaining weights as they were and solved anew. Criteria and solving see IMAGES training images (512). OUT.json
-(channels.json) is written after every cell; cells that it has are not run again. One thread.
+remaining weights as they were and solved anew. Criteria and solving see IMAGES training images (512).
+OUT.json is written after every cell; cells that it has are not run again. One thread.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def main(path: str, data_name: str, output: str = "channels.json", images: str =
                 cell = found[text]
                 sys.stdout.write(
                     f"{criterion:10} {macs:4.0%} {'solved' if solve == 'true' else 'as is':7}"
-                    f" top-1 {cell['top1']:6.2f}  MACs {cell['macs']:>12,}  parameters {cell['parameters']:>11,}"
-                    f"  {cell['cpu_seconds']:6.1f} s\n"
+                    f" top-1 {cell['top1']:6.2f}  MACs {cell['macs']:>12,}"
+                    f"  parameters {cell['parameters']:>11,}  {cell['cpu_seconds']:6.1f} s\n"
                 )
                 sys.stdout.flush()
 
