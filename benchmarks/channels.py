@@ -32,7 +32,7 @@ def measure(model: Model, text: str, data: Any, sources: dict[str, Any]) -> dict
     return {
         "recipe": text,
         "cpu_seconds": time.process_time() - start,
-        "top1": accuracy(result, data.test, threads=1).top1,
+        "top1": accuracy(result, data.test, threads=1),
         "macs": total(result.graph),
         "parameters": count_parameters(result).total,
     }
