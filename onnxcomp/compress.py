@@ -182,14 +182,21 @@ def table_rows(rows: list[Row]) -> list[tuple[str, ...]]:
             "-" if row.evaluation.accuracy.top5 is None else f"{row.evaluation.accuracy.top5:.2f} %",
             f"{row.evaluation.file.raw:,}",
             f"{row.evaluation.file.deflated:,}",
+            f"{row.evaluation.parameters.total:,}",
             f"{row.evaluation.parameters.nonzero_int8:,}",
+            "-" if row.evaluation.macs is None else f"{row.evaluation.macs:,}",
             *_latency(row.evaluation),
         )
         for row in rows
     ]
 
 
-COLUMNS = ("network", "top-1", "top-5", "bytes", "deflated", "non-zero", "median ms", "p99 ms")
+COLUMNS = (
+    *("network", "top-1", "top-5", "bytes", "deflated"),
+    *("parameters", "non-zero", "MACs", "median ms", "p99 ms"),
+)
+# What a narrow terminal leaves out, first named first.
+OPTIONAL_COLUMNS = ("top-5", "p99 ms", "deflated", "parameters", "non-zero")
 
 
 def _latency(evaluation: Evaluation) -> tuple[str, str]:

@@ -81,5 +81,10 @@ def command(
     if as_json:
         click.echo(console.to_json(rows))
     else:
-        console.table(f"{recipe} on {data_set.name}", compress.COLUMNS, compress.table_rows(rows))
+        console.table(
+            f"{recipe} on {data_set.name}",
+            compress.COLUMNS,
+            compress.table_rows(rows),
+            optional=compress.OPTIONAL_COLUMNS,
+        )
         console.console().print(f"wrote {run_dir}", markup=False, soft_wrap=True)

@@ -42,5 +42,10 @@ def command(run_dir: Path, resume: bool, threads: int | None, as_json: bool) -> 
     if as_json:
         click.echo(console.to_json(rows))
     else:
-        console.table("digits, densenet-bc-40-12", compress.COLUMNS, compress.table_rows(rows))
+        console.table(
+            "digits, densenet-bc-40-12",
+            compress.COLUMNS,
+            compress.table_rows(rows),
+            optional=compress.OPTIONAL_COLUMNS,
+        )
         console.console().print(f"the networks are in {run_dir}", markup=False, soft_wrap=True)

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnxcomp.data import ImageSet
+from onnxcomp.macs import total
 from onnxcomp.model import Model
 from onnxcomp.parity.accuracy import Accuracy, evaluate_accuracy
 from onnxcomp.parity.latency import Latency, measure_latency
 from onnxcomp.report.inspection import byte_text, share
 from onnxcomp.report.size import FileSize, Parameters, count_parameters, file_size
+from onnxcomp.student import student
 
 
 @dataclass(frozen=True)
@@ -22,12 +24,15 @@ class Evaluation:
         accuracy: on the images given.
         file: bytes of the file.
         parameters: of the student.
+        macs: multiply-accumulates of the student for one image, zeros counted as work; None where a shape
+            is unknown.
         latency: on this CPU; None where it was not asked for.
     """
 
     accuracy: Accuracy
     file: FileSize
     parameters: Parameters
+    macs: int | None
     latency: Latency | None
 
 
@@ -56,6 +61,7 @@ def evaluate(
         ),
         file=file_size(path),
         parameters=count_parameters(model),
+        macs=total(student(model).graph),
         latency=None if latency_runs == 0 else measure_latency(model, threads=threads, runs=latency_runs),
     )
 
@@ -75,6 +81,8 @@ def evaluation_rows(found: Evaluation) -> list[tuple[str, str]]:
     ]
     if parameters.nonzero_int8 != parameters.nonzero:
         rows.append(("non-zero in INT8", share(parameters.nonzero_int8, parameters.total)))
+    if found.macs is not None:
+        rows.append(("MACs per image", f"{found.macs:,}"))
     if latency is not None:
         where = f"batch {latency.batch}, CPU, {latency.threads} thread{'s'[: latency.threads > 1]}"
         rows += [
