@@ -23,6 +23,7 @@ COMMANDS = (
     "evaluate",
     "validate",
     "inspect",
+    "sensitivity",
     "compress",
     "demo",
 )

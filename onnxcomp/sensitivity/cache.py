@@ -1,0 +1,137 @@
+"""Measurements of earlier calls, found again by what they are measurements of.
+
+A folder of ``<cache>/<key>`` holds those of one network, its images and the way to prune; the key is a
+digest of all three. Each file in it is one point. They are written one by one and in one step, so a kill
+loses at most the point that was being measured, and several processes may share the folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from onnxcomp import files
+from onnxcomp.data import ImageSet
+from onnxcomp.data.decoded import Size
+from onnxcomp.model import Model
+from onnxcomp.sensitivity.curves import Point
+from onnxcomp.training.identity import fingerprint
+
+RULE = 1
+"""Counts up when the same network on the same images would give other numbers than before."""
+DENSE = ""
+"""The name, no weight's, under which the network is kept as it is."""
+CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one file holds."""
+
+    key: str
+    weight: str
+    sparsity: float
+    point: Point
+
+    def to_text(self) -> str:
+        """As JSON, with a digest of itself."""
+        body = asdict(self)
+        return json.dumps({**body, "digest": digest(body)}, allow_nan=False)
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Points of one network, its images and the way to prune.
+
+    Attributes:
+        root: of the caches of all networks.
+        key: see :func:`digest`.
+    """
+
+    root: Path
+    key: str
+
+    @property
+    def folder(self) -> Path:
+        return self.root / self.key[:32]
+
+    def get(self, weight: str, sparsity: float) -> Point | None:
+        """The point, or None where it has not been measured.
+
+        Raises:
+            ValueError: the entry is damaged; names its file.
+        """
+        path = self._path(weight, sparsity)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(str(path)) from error
+        return self._parse(text, weight, sparsity, path)
+
+    def put(self, weight: str, sparsity: float, point: Point) -> None:
+        """Keep a point.
+
+        Raises:
+            OnnxcompError: the folder cannot be created or written.
+        """
+        files.make_folder(self.folder)
+        text = Entry(self.key, weight, sparsity, point).to_text()
+        files.write_atomically(self._path(weight, sparsity), lambda path: _write(path, text))
+
+    def _path(self, weight: str, sparsity: float) -> Path:
+        return self.folder / f"{digest([weight, sparsity])[:32]}.json"
+
+    def _parse(self, text: str, weight: str, sparsity: float, path: Path) -> Point:
+        try:
+            body = json.loads(text)
+            point = Point(float(body["point"]["top1"]), float(body["point"]["loss"]))
+            whole = text.strip() == Entry(self.key, weight, sparsity, point).to_text()
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            raise ValueError(str(path)) from error
+        if not whole:
+            raise ValueError(str(path))
+        return point
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def default_root() -> Path:
+    """``sensitivity`` in onnxcomp's folder of the user's cache: ``~/.cache/onnxcomp`` on Linux."""
+    import pooch  # type: ignore[import-untyped]  # slow, and needed only here
+
+    return Path(pooch.os_cache("onnxcomp")) / "sensitivity"
+
+
+def digest(value: object) -> str:
+    """SHA-256 of a JSON value, in hexadecimal."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def key_of(model: str, images: str, way: Mapping[str, str | int]) -> str:
+    """The key of a network, its images (see :func:`digest_of`) and the way to prune."""
+    return digest({"rule": RULE, "model": model, "images": images, "way": dict(way)})
+
+
+def model_digest(model: Model) -> str:
+    """SHA-256 of a student's structure, weights and preprocessing; names of classes do not count."""
+    return fingerprint(replace(model, recipe="", classes=(), properties={}, given={}))
+
+
+def digest_of(image_set: ImageSet, size: Size) -> str:
+    """SHA-256 of what the network sees: every pixel at its size, and the labels.
+
+    Raises:
+        DataError: a broken image; names the file.
+    """
+    found = hashlib.sha256(repr(size).encode() + image_set.labels.tobytes())
+    for start in range(0, len(image_set), CHUNK):
+        chosen = range(start, min(start + CHUNK, len(image_set)))
+        found.update(image_set.load(chosen, size).tobytes())
+    return found.hexdigest()

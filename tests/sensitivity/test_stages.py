@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import onnx_graphsurgeon as gs
+import pytest
+
+from onnxcomp import graphs, macs
+from onnxcomp.sensitivity import stages
+from tests import run
+from tests.sensitivity.naive import NETWORKS, SHARED, network, sharing
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("most", [1, 4, 1000])
+def test_the_stages_one_after_another_are_the_network(name: str, most: int) -> None:
+    """To 1e-5: sums are in another order where a piece computes over the pixels of all images."""
+    model = network(name)
+    images = run.images(model, 6)
+    fixed = stages.static(model, 6)
+    alive = {model.image.name: images}
+    cuts = stages.boundaries(fixed, most=most)
+    for source, target in itertools.pairwise(cuts):
+        part = stages.session(stages.piece(fixed, source, target), threads=1)
+        outputs = [entry.name for entry in part.get_outputs()]
+        feeds = {entry.name: alive[entry.name] for entry in part.get_inputs()}
+        found = {**alive, **dict(zip(outputs, part.run(outputs, feeds), strict=True))}
+        alive = {name: found[name] for name in target.alive}
+    np.testing.assert_allclose(alive[model.logits.name], run.logits(model, images), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_work_and_stages_grow_together(name: str) -> None:
+    fixed = stages.static(network(name), 2)
+    assert len(stages.boundaries(fixed, most=1)) == 2
+    cuts = stages.boundaries(fixed, most=5)
+    assert 3 <= len(cuts) <= 6
+    assert [cut.cost for cut in cuts] == sorted(cut.cost for cut in cuts)
+    assert cuts[0].alive == (fixed.image.name,)
+    assert cuts[-1].alive == (fixed.logits.name,)
+    assert cuts[-1].cost == macs.total(fixed.graph)
+
+
+def test_no_more_is_held_than_there_is_room_for() -> None:
+    fixed = stages.static(network("densenet"), 2)
+    sizes = [cut.size for cut in stages.boundaries(fixed, most=1000)[1:-1]]
+    room = sorted(sizes)[len(sizes) // 2]
+    fitting = [cut.size for cut in stages.boundaries(fixed, most=1000, room=room)[1:-1]]
+    assert max(sizes) > room >= max(fitting)
+    assert len(stages.boundaries(fixed, room=1)) == 2
+
+
+def test_what_is_alive_is_what_later_nodes_read() -> None:
+    fixed = stages.static(network("densenet"), 2)
+    for cut in stages.boundaries(fixed, most=1000)[1:-1]:
+        tensors = fixed.graph.tensors()
+        before = {id(node) for node in _before([tensors[name] for name in cut.alive])}
+        read = {t.name for node in fixed.graph.nodes if id(node) not in before for t in node.inputs}
+        written = {t.name for node in fixed.graph.nodes if id(node) in before for t in node.outputs}
+        assert read & (written | {fixed.image.name}) == set(cut.alive)
+
+
+def _before(ends: list[gs.Tensor]) -> list[gs.Node]:
+    found: dict[int, gs.Node] = {}
+    while ends:
+        for node in ends.pop().inputs:
+            found[id(node)] = node
+            ends += node.inputs
+    return list(found.values())
+
+
+def test_a_piece_is_a_copy_without_what_it_does_not_need() -> None:
+    fixed = stages.static(network("resnet"), 2)
+    cuts = stages.boundaries(fixed, most=4)
+    count = len(fixed.graph.nodes)
+    parts = [stages.piece(fixed, *ends) for ends in itertools.pairwise(cuts)]
+    assert len(fixed.graph.nodes) == count == sum(len(part.graph.nodes) for part in parts)
+    for part in parts:
+        inside = {id(node) for node in part.graph.nodes}
+        for tensor in part.graph.tensors().values():
+            assert {id(node) for node in (*tensor.inputs, *tensor.outputs)} <= inside
+
+
+def test_a_weight_can_be_an_input() -> None:
+    model = network("resnet")
+    fixed = stages.static(model, 4)
+    images = run.images(model, 4)
+    first, *_, last = stages.cuts(fixed)
+    name = list(graphs.weights(fixed.graph))[2].name
+    values = np.random.default_rng(1).standard_normal(fixed.constants()[name].shape).astype(np.float32)
+    part = stages.with_weight_as_input(stages.piece(fixed, first, last), name)
+    (found,) = stages.session(part, threads=1).run(None, {model.image.name: images, name: values})
+    model.constants()[name].values = values
+    # 1e-4: the random weight makes activations of some hundreds
+    np.testing.assert_allclose(found, run.logits(model, images), rtol=1e-5, atol=1e-4)
+
+
+def test_users_are_the_first_and_the_last_stage_that_reads_a_weight() -> None:
+    model = sharing()
+    fixed = stages.static(model, 2)
+    cuts = stages.boundaries(fixed, most=1000)
+    parts = [stages.piece(fixed, *ends) for ends in itertools.pairwise(cuts)]
+    users = stages.users(fixed, parts)
+    first, last = users.pop(SHARED)
+    assert first < last
+    assert all(start == end for start, end in users.values())
+    assert set(users) == {weight.name for weight in graphs.weights(model.graph)} - {SHARED}
