@@ -20,6 +20,7 @@ from onnxcomp.deploy.targets import Target
 from onnxcomp.errors import ModelError
 from onnxcomp.model import Form, Model
 from onnxcomp.passes.channels.dead import cut_dead
+from onnxcomp.passes.channels.masks import mask_pattern
 from onnxcomp.student import student
 from onnxcomp.verify import verify
 
@@ -34,7 +35,8 @@ class Report:
         nodes_removed: nodes of teacher and losses.
         masks: masks multiplied in.
         masked: weights that are exactly 0 because of them.
-        channels: removed, because every weight that reads them is 0.
+        channels: removed, because every weight that reads them is 0; none where masks have a pattern
+            over neighbouring channels, such as 2:4.
         quantized_weights: weights behind Q/DQ.
         quantized_activations: activations behind Q/DQ.
         folds: BatchNormalization nodes folded and kept.
@@ -75,7 +77,7 @@ def finalize_report(model: Model, target: Target, *, fold: bool = True) -> tuple
     removed = len(model.graph.nodes) - len(graph.nodes)
     masks, masked = _multiply_masks(graph)
     alignment = int(model.given.get("alignment", target.alignment))
-    channels = cut_dead(result, alignment)
+    channels = 0 if mask_pattern(model.recipe) else cut_dead(result, alignment)
     qdq.check_symmetric(graph)
     weights = qdq.store_integers(graph)
     folds = fold_bn(graph) if fold else Folds()

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 import onnx_graphsurgeon as gs
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from onnxcomp import graphs
 from onnxcomp.errors import PassError
@@ -25,13 +25,14 @@ def _as_tuple(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+Name = Annotated[str, Field(min_length=1)]
+Names = Annotated[tuple[Name, ...], BeforeValidator(_as_tuple)]
 """Patterns, as a shell's, of weight or node names; a single one may stand alone."""
 
 
 def excluded(weight: graphs.Weight, patterns: Sequence[str]) -> bool:
     """Whether the weight or its node matches one of the patterns."""
-    return any(fnmatch(name, p) for p in patterns for name in (weight.name, weight.node.name))
+    return any(name == p or fnmatch(name, p) for p in patterns for name in (weight.name, weight.node.name))
 
 
 def unmatched(graph: gs.Graph, patterns: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from onnxcomp.errors import ModelError
 from onnxcomp.model import Form, Model, Preprocessing, from_proto, load, save, to_proto
 from onnxcomp.passes.channels import find
 from onnxcomp.passes.channels.masks import close
+from onnxcomp.report.layers import layers
 from tests import zoo
 from tests.deploy.networks import compressed, images, logits, postactivation
 from tests.passes.channels.small import half
@@ -185,6 +186,20 @@ def test_channels_that_masks_closed_are_gone(name: str, text: str) -> None:
         else:
             assert relative(expected, folded) <= FLOAT_TOLERANCE
         onnx.checker.check_model(to_proto(result), full_check=True)
+
+
+def test_a_pattern_over_neighbouring_channels_is_not_broken() -> None:
+    """Whose smallest inputs are all dead: without them, others would move into their groups of four."""
+    plain = from_proto(zoo.mlp(hidden=128))
+    values = plain.constants()["w2"].values.copy()
+    values[::4] *= 1e-3
+    plain.constants()["w2"].values = values
+    text = "prune{pattern=2:4 schedule=one-shot keep_first=false keep_last=false}"
+    before = compressed(plain, text)
+    assert [layer.pattern for layer in layers(before)] == ["2:4", "2:4"]
+    result, report = finalize_report(before, get_target("orin"))
+    assert report.channels == 0
+    assert [layer.pattern for layer in layers(result)] == ["2:4", "2:4"]
 
 
 def widths(model: Model) -> dict[str, int]:

@@ -16,6 +16,7 @@ from onnxcomp.passes.channels import masks, scores
 from onnxcomp.passes.channels.cut import cut
 from onnxcomp.passes.channels.dependencies import Dependencies, Group, find
 from onnxcomp.passes.channels.ids import Array
+from onnxcomp.passes.channels.masks import mask_pattern
 from onnxcomp.passes.channels.reconstruct import reconstruct
 from onnxcomp.passes.channels.selection import Selection, Wanted
 from onnxcomp.passes.prune import schedule
@@ -73,6 +74,11 @@ class Channels(Pass):
         if self.seed and self.criterion != "random":
             raise self.error("seed is for criterion=random alone", fix="leave channels.seed out")
         self._check_schedule(model)
+        pattern = mask_pattern(model.recipe)
+        if pattern:
+            raise self.error(
+                f"would break the pattern {pattern} of the masks", fix="apply channels before prune"
+            )
         lost = unmatched(model.graph, self.exclude)
         if lost:
             raise self.error(f"exclude names {lost}, which is no weighted layer", fix="see onnxcomp inspect")

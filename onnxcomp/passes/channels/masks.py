@@ -13,6 +13,7 @@ from onnxcomp.passes.channels.dependencies import Dependencies
 from onnxcomp.passes.channels.ids import Array
 from onnxcomp.passes.channels.selection import Selection
 from onnxcomp.passes.masking import insert_mask
+from onnxcomp.passes.prune import Prune
 
 Masks = Mapping[str, npt.NDArray[np.float32]]
 """Of ones and zeros, by the name of the weight."""
@@ -50,3 +51,14 @@ def closed(dependencies: Dependencies, masks: Masks) -> Array:
             seen[numbers] = True
             alive[numbers[mask.any(others)]] = True
     return np.flatnonzero((seen & ~alive)[:-1])
+
+
+def mask_pattern(recipe: str) -> str:
+    """The pattern over neighbouring channels that the masks of a recipe have, or ``""``.
+
+    Removing a channel would move its neighbours into other groups.
+    """
+    from onnxcomp.recipe import parse  # which knows every pass
+
+    prune = parse(recipe).find(Prune.name) if recipe else None
+    return prune.pattern if isinstance(prune, Prune) and prune.pattern != "unstructured" else ""

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onnxcomp import graphs
+from onnxcomp import graphs, pipeline
 from onnxcomp.deploy.finalize import finalize_report
 from onnxcomp.deploy.targets import get_target
+from onnxcomp.errors import PassError
 from onnxcomp.model import Model, Role, from_proto
 from onnxcomp.passes.channels import find, masks, scores
 from onnxcomp.passes.channels.selection import Selection, Wanted
+from onnxcomp.recipe import parse
 from tests import run, zoo
 from tests.builder import Builder, conv
 from tests.passes.channels.small import classifier, numbers
@@ -137,3 +139,17 @@ def test_step_by_step_and_then_finalize(name: str, alignment: int) -> None:
     assert report.channels == len(gone) > 0
     found = run.logits(result, images)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    ("recipe", "pattern"),
+    [("", ""), ("qat", ""), ("prune{sparsity=0.5}", ""), ("prune{pattern=2:4},qat", "2:4")],
+)
+def test_the_pattern_of_masks(recipe: str, pattern: str) -> None:
+    assert masks.mask_pattern(recipe) == pattern
+
+
+def test_channels_do_not_break_the_pattern_of_masks() -> None:
+    masked = pipeline.apply(from_proto(zoo.resnet()), parse("prune{pattern=2:4 schedule=one-shot}"))
+    with pytest.raises(PassError, match="channels: would break the pattern 2:4 of the masks"):
+        pipeline.apply(masked, parse("channels{align=4}"))
