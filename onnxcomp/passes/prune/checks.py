@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnxcomp import graphs
+from onnxcomp.errors import PassError
 from onnxcomp.model import Model
 from onnxcomp.passes.base import Context, excluded, unmatched
 from onnxcomp.passes.prune import allocation, curves, patterns
@@ -117,10 +118,12 @@ def _check_names(prune: Prune, model: Model) -> None:
             raise prune.error(f"{weight.name} is in exclude and in layers", fix="name it in one of them")
 
 
-def _nothing(prune: Prune, model: Model) -> Exception:
-    reasons = [line for line in lines(prune.selection(model).left) if "(" in line]
+def _nothing(prune: Prune, model: Model) -> PassError:
+    reasons = {name: reason for name, reason in prune.selection(model).left.items() if reason}
     if reasons:
-        return prune.error(f"there is no weight to prune; {'; '.join(reasons)}", fix="set prune.pattern anew")
+        return prune.error(
+            f"there is no weight to prune; {'; '.join(lines(reasons))}", fix="set prune.pattern anew"
+        )
     return prune.error("there is no weight to prune", fix="loosen prune.exclude or prune.keep_*")
 
 

@@ -95,7 +95,7 @@ class NM:
         return self.gone / self.size
 
     def obstacle(self, outputs: int, inputs: int) -> str:
-        return f"{inputs} inputs are not divisible by {self.size}" if inputs % self.size else ""
+        return _rest(inputs, self.size, "input")
 
     def costs(self, scores: Array) -> Array:
         parts = self._parts(scores)
@@ -151,9 +151,7 @@ class Blocks:
         return 1.0
 
     def obstacle(self, outputs: int, inputs: int) -> str:
-        if outputs % self.rows:
-            return f"{outputs} outputs are not divisible by {self.rows}"
-        return f"{inputs} inputs are not divisible by {self.columns}" if inputs % self.columns else ""
+        return _rest(outputs, self.rows, "output") or _rest(inputs, self.columns, "input")
 
     def costs(self, scores: Array) -> Array:
         found: Array = self._blocks(scores).sum(axis=(1, 3), dtype=np.float32)
@@ -168,6 +166,12 @@ class Blocks:
         """A view (blocks of outputs, rows, blocks of inputs, columns, ...)."""
         outputs, inputs, *rest = values.shape
         return values.reshape(outputs // self.rows, self.rows, inputs // self.columns, self.columns, *rest)
+
+
+def _rest(channels: int, size: int, what: str) -> str:
+    """That ``channels`` are no multiple of ``size``, or ``""``."""
+    are = f"{what} is" if channels == 1 else f"{what}s are"
+    return f"{channels} {are} not divisible by {size}" if channels % size else ""
 
 
 def parse(text: str) -> Pattern:

@@ -16,6 +16,7 @@ from onnxcomp.passes.base import Change, Context, Names, Pass
 from onnxcomp.passes.masking import insert_mask
 from onnxcomp.passes.prune import allocation, checks, criteria, masks, patterns
 from onnxcomp.passes.prune.plan import Group, Plan, layout
+from onnxcomp.passes.prune.reconstruct import reconstruct
 from onnxcomp.passes.prune.schedule import Schedule, make
 from onnxcomp.passes.prune.selection import Selection, lines, select
 
@@ -166,8 +167,6 @@ class Prune(Pass):
         count = sum(constants[name].values.size for name in plan.names)
         notes = [f"{len(plan.names)} weights masked, {count:,} values"]
         if self.criterion == "obs":
-            from onnxcomp.passes.prune.reconstruct import reconstruct
-
             notes += reconstruct(model, plan, context)
         else:
             self._close(model, context, plan)

@@ -109,9 +109,10 @@ def nearest(graph: gs.Graph, pattern: str) -> str:
 
 
 def lines(left: Mapping[str, str]) -> Iterable[str]:
-    """One line for each reason that weights are left dense for."""
-    by_reason: dict[str, list[str]] = {}
-    for name, reason in left.items():
-        by_reason.setdefault(reason, []).append(name)
-    for reason, names in sorted(by_reason.items()):
-        yield f"left dense{f' ({reason})' if reason else ''}: {', '.join(sorted(names))}"
+    """Which weights options leave dense, and which are left alone and why; a line for each, if there are."""
+    dense = [name for name, reason in left.items() if not reason]
+    alone = [f"{name} ({reason})" for name, reason in left.items() if reason]
+    if dense:
+        yield f"left dense: {', '.join(dense)}"
+    if alone:
+        yield f"left alone: {', '.join(alone)}"

@@ -121,4 +121,5 @@ def test_obstacles() -> None:
     assert NM(2, 4).obstacle(3, 8) == Blocks(3, 4).obstacle(3, 8) == ""
     assert NM(2, 4).obstacle(3, 6) == "6 inputs are not divisible by 4"
     assert Blocks(4, 1).obstacle(3, 6) == "3 outputs are not divisible by 4"
+    assert NM(2, 4).obstacle(1, 1) == "1 input is not divisible by 4"
     assert Blocks(1, 4).obstacle(3, 6) == "6 inputs are not divisible by 4"

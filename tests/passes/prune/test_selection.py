@@ -40,8 +40,8 @@ def test_every_weight_is_chosen_or_left_for_a_reason(pattern: Pattern) -> None:
     depthwise = {name for name in every if ".1.0." in name}
     assert set(found.shares) == (depthwise if pattern.size == 1 else set())
     reasons = {reason for reason in found.left.values() if reason}
-    count = "1 inputs" if isinstance(pattern, NM) else "1 outputs"
-    assert reasons == (set() if pattern.size == 1 else {f"{count} are not divisible by 4"})
+    count = "1 input" if isinstance(pattern, NM) else "1 output"
+    assert reasons == (set() if pattern.size == 1 else {f"{count} is not divisible by 4"})
 
 
 def test_nearest() -> None:
@@ -57,6 +57,7 @@ def test_shadowed() -> None:
     assert selection.shadowed(graph, ["*denselayer1*", "*denselayer2*", "*conv2*"]) == "*conv2*"
 
 
-def test_lines_group_by_reason() -> None:
-    left = {"b": "", "a": "too small", "c": ""}
-    assert list(selection.lines(left)) == ["left dense: b, c", "left dense (too small): a"]
+def test_lines() -> None:
+    left = {"b": "", "a": "too small", "c": "", "d": "no"}
+    assert list(selection.lines(left)) == ["left dense: b, c", "left alone: a (too small), d (no)"]
+    assert list(selection.lines({})) == []
