@@ -47,10 +47,11 @@ DRAWN = 400
 
 
 @settings(derandomize=True, max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(proto=random_graphs.classifiers())
-def test_hypothesis_draws_valid_networks(proto: onnx.ModelProto) -> None:
-    onnx.checker.check_model(proto, full_check=True)
-    model = models.from_proto(proto)
+@given(network=random_graphs.classifiers())
+def test_hypothesis_draws_valid_networks(network: random_graphs.Network) -> None:
+    onnx.checker.check_model(network.proto, full_check=True)
+    assert len(repr(network).splitlines()) == len(network.proto.graph.node) + 1
+    model = models.from_proto(network.proto)
     logits = run.logits(model, run.images(model, 2))
     assert np.isfinite(logits).all()
     assert logits.shape == (2, model.num_classes)

@@ -67,12 +67,33 @@ def build(
     return net.model(logits, opset, (batch, channels, height, width), classes)
 
 
+class Network:
+    """A network that shows as one line a node, so that a failing example can be read."""
+
+    def __init__(self, proto: onnx.ModelProto) -> None:
+        self.proto = proto
+
+    def __repr__(self) -> str:
+        return "\n".join(["Network", *map(self._line, self.proto.graph.node)])
+
+    def _line(self, node: onnx.NodeProto) -> str:
+        constants = {tensor.name: tensor for tensor in self.proto.graph.initializer}
+        inputs = (f"{name} {_short(constants[name])}" if name in constants else name for name in node.input)
+        attributes = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
+        return f"  {', '.join(node.output)} = {node.op_type}({', '.join(inputs)}) {attributes or ''}"
+
+
+def _short(tensor: onnx.TensorProto) -> str:
+    values = onnx.numpy_helper.to_array(tensor)
+    return str(values.tolist() if values.dtype == np.int64 else values.shape)
+
+
 @st.composite
 def classifiers(
     draw: DrawFn, /, *, blocks: Sequence[Block] = (*PLAIN, *TOKENS), heads: Sequence[Head] = HEADS
-) -> onnx.ModelProto:
+) -> Network:
     """Networks of :func:`build`; small ones first."""
-    return build(lambda options: draw(st.sampled_from(options)), blocks=blocks, heads=heads)
+    return Network(build(lambda options: draw(st.sampled_from(options)), blocks=blocks, heads=heads))
 
 
 def drawn(

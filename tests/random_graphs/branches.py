@@ -78,7 +78,8 @@ def gate(net: Net, x: Image) -> Image:
     if kind == "one channel":
         return renamed(x, net.op("Mul", x.name, net.op("Sigmoid", conv(net, x, 1).name)))
     if kind == "mean of positions":
-        return renamed(x, net.op("Sub", x.name, pooled_image(net, x).name))
+        y = net.op("Sub", x.name, pooled_image(net, x).name)
+        return renamed(x, net.op("Relu", y))  # the mean of what is left is 0
     mean = net.reduce("ReduceMean", x.name, [1])
     return renamed(x, net.op("Mul", x.name, net.op("Sigmoid", mean)))
 

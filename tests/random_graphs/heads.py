@@ -24,10 +24,7 @@ def reduced(net: Net, x: Image, classes: int) -> str:
 
 def flattened(net: Net, x: Image, classes: int) -> str:
     """Every position of every channel is an input of the first layer."""
-    if x.height * x.width > LARGEST:
-        sizes = [-(-side // 3) for side in (x.height, x.width)]
-        name = net.op("MaxPool", x.name, kernel_shape=[3, 3], strides=[3, 3], ceil_mode=1)
-        x = Image(name, x.channels, *sizes)
+    x = _small(net, x)
     return _layers(net, _flat(net, x), x.channels * x.height * x.width, classes)
 
 
@@ -38,8 +35,7 @@ def convolved(net: Net, x: Image, classes: int) -> str:
 
 def of_tokens(net: Net, x: Image, classes: int) -> str:
     """A class token or the mean of all, with positions added, behind a transformer block."""
-    if x.height * x.width > LARGEST:
-        x = Image(net.op("GlobalAveragePool", x.name), x.channels, 1, 1)
+    x = _small(net, x)
     t = from_image(net, x)
     with_token = net.maybe()
     if with_token:
@@ -54,6 +50,14 @@ def of_tokens(net: Net, x: Image, classes: int) -> str:
     else:
         y = net.reduce("ReduceMean", y, [1], keepdims=0)
     return _layers(net, y, t.width, classes)
+
+
+def _small(net: Net, x: Image) -> Image:
+    if x.height * x.width <= LARGEST:
+        return x
+    height, width = (-(-side // 3) for side in (x.height, x.width))
+    name = net.op("MaxPool", x.name, kernel_shape=[3, 3], strides=[3, 3], ceil_mode=1)
+    return Image(name, x.channels, height, width)
 
 
 def _flat(net: Net, x: Image) -> str:
