@@ -33,7 +33,8 @@ def shapes(graph: gs.Graph) -> Shapes:
     """
     tensors = [tensor for tensor in graph.tensors().values() if tensor.shape is not None]
     fixed = {t.name: tuple(s if isinstance(s, int) else None for s in t.shape) for t in tensors}
-    if len(tensors) == len(graph.tensors()) and not any(None in shape[1:] for shape in fixed.values()):
+    first = 1 if graph.inputs and None in fixed.get(graph.inputs[0].name, ()) else 0
+    if len(tensors) == len(graph.tensors()) and not any(None in shape[first:] for shape in fixed.values()):
         sizes = {name: tuple(1 if size is None else size for size in shape) for name, shape in fixed.items()}
         return Shapes(sizes, fixed)
     one, two = _inferred(graph, 1), _inferred(graph, 2)
@@ -52,8 +53,12 @@ def _inferred(graph: gs.Graph, batch: int) -> dict[str, Shape]:
         dimension = value.type.tensor_type.shape.dim[:1]
         if dimension and not dimension[0].dim_value:
             dimension[0].dim_value = batch
+    for domain in proto.opset_import:  # before 14, what is propagated does not reach a Reshape
+        if not domain.domain:
+            domain.version = max(domain.version, 15)
     done = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     return {
         value.name: tuple(d.dim_value if d.dim_value else None for d in value.type.tensor_type.shape.dim)
         for value in (*done.graph.input, *done.graph.value_info, *done.graph.output)
+        if value.type.tensor_type.HasField("shape")
     }

@@ -57,7 +57,7 @@ def _cut_constants(graph: gs.Graph, dependencies: Dependencies, keep: np.ndarray
 def _cut_shapes(graph: gs.Graph, dependencies: Dependencies, keep: np.ndarray) -> None:
     for tensor in graph.tensors().values():
         grid = dependencies.grids.get(tensor.name)
-        if grid is not None and not keep[grid].all():
+        if tensor.shape is not None and grid is not None and not keep[grid].all():
             (axis,) = varying(grid)
             tensor.shape = [*tensor.shape]
             tensor.shape[axis] = int(keep[grid].sum())

@@ -76,7 +76,8 @@ def find(graph: gs.Graph) -> Dependencies:
     """Follow every channel of the student. Tensors need shapes, as after :func:`onnxcomp.model.load`."""
     analysis = Analysis(graph)
     for node in graph.nodes:
-        if graphs.is_student(node) and not _on_constants(node):
+        carries = node.op in graphs.WEIGHTED_OPS or any(t.name in analysis.grids for t in node.inputs)
+        if carries and graphs.is_student(node) and not _on_constants(node):
             RULES.get(node.op, _unknown)(analysis, node)
     _keep_what_others_read(analysis)
     _one_axis_each(analysis)

@@ -12,7 +12,7 @@ from onnxcomp import graphs
 from onnxcomp.passes.channels.analysis import varying
 from onnxcomp.passes.channels.dependencies import Dependencies
 from onnxcomp.passes.channels.ids import Array
-from onnxcomp.passes.channels.rules.move import integers, slices
+from onnxcomp.passes.channels.rules.move import ends, integers, slices
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,9 +36,9 @@ class Edit:
         (axis,) = varying(grid)
         return axis, self.keep[grid.reshape(-1)]
 
-    def numbers(self, tensor: gs.Tensor) -> Array:
-        """The channel of each position along the axis that :meth:`kept` names."""
-        return self.dependencies.grids[tensor.name].reshape(-1)
+    def rank(self, tensor: gs.Tensor) -> int:
+        """Number of axes."""
+        return len(self.dependencies.shapes[tensor.name])
 
     def constant(self, node: gs.Node, what: str, values: list[int] | Array | int) -> gs.Constant:
         """A new int64 constant for ``node`` alone."""
@@ -57,11 +57,9 @@ def conv(edit: Edit, node: gs.Node) -> None:
 def split(edit: Edit, node: gs.Node) -> None:
     """The parts' sizes."""
     found = edit.kept(node.inputs[0])
-    axis = int(node.attrs.get("axis", 0)) % len(node.inputs[0].shape)
-    if found is None or found[0] != axis:
+    if found is None or found[0] != int(node.attrs.get("axis", 0)) % edit.rank(node.inputs[0]):
         return
-    ends = np.cumsum([output.shape[axis] for output in node.outputs])[:-1]
-    sizes = [int(part.sum()) for part in np.split(found[1], ends)]
+    sizes = [int(part.sum()) for part in np.split(found[1], ends(node, len(found[1])))]
     node.attrs.pop("num_outputs", None)
     node.inputs = [node.inputs[0], edit.constant(node, "split", sizes)]
 
@@ -69,18 +67,22 @@ def split(edit: Edit, node: gs.Node) -> None:
 def cut_out(edit: Edit, node: gs.Node) -> None:
     """The ends of a slice, or, where its step no longer fits, the positions in a Gather."""
     found = edit.kept(node.inputs[0])
-    sliced = slices(node, len(node.inputs[0].shape))
+    sliced = slices(node, edit.rank(node.inputs[0])) if found else None
     if found is None or sliced is None or found[0] not in sliced:
         return
     axis, stays = found
     positions = renumbered(np.arange(len(stays))[sliced.pop(axis)], stays)
     if (np.diff(positions) == 1).all():
         sliced[axis] = slice(int(positions[0]), int(positions[-1]) + 1, 1)
-    else:
+    elif sliced:
         _gather_behind(edit, node, axis, positions)
+    else:
+        node.op, node.attrs = "Gather", {"axis": axis}
+        node.inputs = [node.inputs[0], edit.constant(node, "indices", positions)]
+        return
     order = sorted(sliced)
-    ends = [-(2**63) if sliced[a].stop is None else sliced[a].stop for a in order]
-    lists = {"starts": [sliced[a].start for a in order], "ends": ends, "axes": order}
+    stops = [-(2**63) if sliced[a].stop is None else sliced[a].stop for a in order]
+    lists = {"starts": [sliced[a].start for a in order], "ends": stops, "axes": order}
     lists["steps"] = [sliced[a].step for a in order]
     constants = [edit.constant(node, what, values) for what, values in lists.items()]
     node.inputs = [node.inputs[0], *constants]
@@ -106,8 +108,7 @@ def renumbered(positions: Array, stays: np.ndarray) -> Array:
 def gather(edit: Edit, node: gs.Node) -> None:
     """Indices."""
     found = edit.kept(node.inputs[0])
-    axis = int(node.attrs.get("axis", 0)) % len(node.inputs[0].shape)
-    if found is None or found[0] != axis:
+    if found is None or found[0] != int(node.attrs.get("axis", 0)) % edit.rank(node.inputs[0]):
         return
     indices = node.inputs[1].values
     positions = renumbered(np.atleast_1d(indices) % len(found[1]), found[1])
@@ -136,7 +137,7 @@ def expand(edit: Edit, node: gs.Node) -> None:
     after, shape = edit.kept(node.outputs[0]), integers(node, 1)
     if after is None or shape is None:
         return
-    own = after[0] - len(node.outputs[0].shape) + len(shape)
+    own = after[0] - edit.rank(node.outputs[0]) + len(shape)
     if own >= 0 and shape[own] != 1:
         shape[own] = int(after[1].sum())
         node.inputs[1] = edit.constant(node, "shape", shape)
@@ -147,7 +148,7 @@ def pad(edit: Edit, node: gs.Node) -> None:
     after, pads = edit.kept(node.outputs[0]), integers(node, 1)
     if after is None or pads is None:
         return
-    rank = len(node.inputs[0].shape)
+    rank = edit.rank(node.inputs[0])
     axes = [axis % rank for axis in integers(node, 3) or range(rank)]
     if after[0] not in axes:
         return
@@ -164,7 +165,7 @@ def resize(edit: Edit, node: gs.Node) -> None:
     after, sizes = edit.kept(node.outputs[0]), integers(node, 3)
     if after is None or not sizes:
         return
-    rank = len(node.outputs[0].shape)
+    rank = edit.rank(node.outputs[0])
     axes = [int(axis) % rank for axis in node.attrs.get("axes", range(rank))]
     if after[0] in axes:
         sizes[axes.index(after[0])] = int(after[1].sum())

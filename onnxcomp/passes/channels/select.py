@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -44,11 +45,48 @@ def rankings(
         spans.setdefault(index, []).append(numbers[group_of[numbers] == index])
     found = []
     for index, group in enumerate(chosen):
-        order = group.ids[np.argsort(values[group.ids], kind="stable")]
         widths = [source.ids for source in dependencies.sources if source.name in group.members]
+        order = _order(group.ids, values, widths, spans.get(index, []), alignment)
         legal = _legal(order, widths, spans.get(index, []), alignment)
-        found.append(Ranking(order, values[order], legal))
+        found.append(Ranking(order, np.maximum.accumulate(values[order]), legal))
     return found
+
+
+def _order(ids: Array, values: np.ndarray, widths: list[Array], spans: list[Array], alignment: int) -> Array:
+    """The least important first, so that what comes first can go whatever the values are.
+
+    The best of each span comes last. Where not all widths count the same channels, those that the same
+    widths count come in blocks that leave all widths good; what has gone already comes first.
+    """
+    order = ids[np.argsort(values[ids], kind="stable")]
+    last = np.isin(order, _best(spans, values))
+    gone = np.isneginf(values[order])
+    rest = order[~last & ~gone]
+    counts = np.stack([np.bincount(numbers, minlength=len(values))[rest] for numbers in widths])
+    kinds, kind_of = np.unique(counts, axis=1, return_inverse=True)
+    if kinds.shape[1] > 1:
+        rest = _in_blocks(rest, values, kinds, kind_of.reshape(-1), alignment)
+    return np.concatenate([order[gone], rest, order[last & ~gone]])
+
+
+def _best(spans: list[Array], values: np.ndarray) -> list[int]:
+    """Of each span, small ones first, one that is worth most."""
+    best: list[int] = []
+    for numbers in sorted(spans, key=len):
+        if not np.isin(numbers, best).any():
+            best.append(int(numbers[np.argmax(values[numbers])]))
+    return best
+
+
+def _in_blocks(order: Array, values: np.ndarray, kinds: Array, kind_of: Array, alignment: int) -> Array:
+    """Each kind, a column of counts by width, in blocks; these by the value of their last."""
+    blocks: list[Array] = []
+    for kind, counts in enumerate(kinds.T):
+        size = math.lcm(*(alignment // math.gcd(alignment, int(count)) for count in counts if count))
+        members = order[kind_of == kind]
+        blocks += [members[start : start + size] for start in range(0, len(members), size)]
+    blocks.sort(key=lambda block: float(values[block[-1]]))
+    return np.concatenate(blocks)
 
 
 def _legal(order: Array, widths: list[Array], spans: list[Array], alignment: int) -> Array:

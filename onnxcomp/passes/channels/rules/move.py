@@ -89,10 +89,16 @@ def split(analysis: Analysis, node: gs.Node) -> None:
     if sizes is None and len(node.inputs) > 1 and not node.inputs[1].is_empty():
         refuse(analysis, node)
         return
-    part = -(-grid.shape[axis] // len(node.outputs))
-    ends = np.cumsum(sizes) if sizes else np.arange(1, len(node.outputs) + 1) * part
-    for output, piece in zip(node.outputs, np.split(grid, ends[:-1], axis), strict=True):
+    for output, piece in zip(node.outputs, np.split(grid, ends(node, grid.shape[axis]), axis), strict=True):
         analysis.write(output, piece)
+
+
+def ends(node: gs.Node, size: int) -> Array:
+    """Where the parts of a Split of ``size`` positions end, but for the last."""
+    sizes = integers(node, 1)
+    if sizes:
+        return np.cumsum(sizes)[:-1]
+    return np.arange(1, len(node.outputs)) * -(-size // len(node.outputs))
 
 
 def slices(node: gs.Node, rank: int) -> dict[int, slice] | None:
@@ -210,13 +216,17 @@ def resize(analysis: Analysis, node: gs.Node) -> None:
     if changed or any(axis > 1 for axis in varying(grid)):
         refuse(analysis, node, f"{node.op} {node.name} mixes them")
         return
+    if len(node.inputs) > 3 and not node.inputs[3].is_empty() and integers(node, 3) is None:
+        refuse(analysis, node, f"{node.op} {node.name} computes how many there are")
+        return
     analysis.write(output, grid)
 
 
 def shape_of(analysis: Analysis, node: gs.Node) -> None:
     """Shape: harmless where only sizes of other axes are read from it."""
-    read = varying(analysis.grid(node.inputs[0]))
+    grid = analysis.grid(node.inputs[0])
+    read = varying(grid)
     for reader in node.outputs[0].outputs:
         positions = integers(reader, 1) if reader.op == "Gather" else None
-        if positions is None or any(p % len(node.inputs[0].shape) in read for p in positions):
+        if positions is None or any(p % grid.ndim in read for p in positions):
             analysis.keep(node.inputs[0], f"{reader.op} {reader.name} reads how many there are")

@@ -129,7 +129,10 @@ def _matrix(analysis: Analysis, node: gs.Node, weight: gs.Tensor, data: gs.Tenso
     made = analysis.source(weight, outputs, weight.shape[outputs], node)
     analysis.bind(weight, inputs, analysis.channels(data, summed, node), node)
     analysis.bind(weight, outputs, made, node)
-    shape = [1] * analysis.grid(data).ndim
+    shape = [1] * analysis.grid(node.outputs[0]).ndim
+    if not shape:
+        analysis.ids.keep(made, f"MatMul {node.name} has an output of unknown shape")
+        return
     shape[summed] = -1
     analysis.write(node.outputs[0], made.reshape(shape))
 
