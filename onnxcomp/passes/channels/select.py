@@ -55,18 +55,20 @@ def rankings(
 def _order(ids: Array, values: np.ndarray, widths: list[Array], spans: list[Array], alignment: int) -> Array:
     """The least important first, so that what comes first can go whatever the values are.
 
-    The best of each span comes last. Where not all widths count the same channels, those that the same
-    widths count come in blocks that leave all widths good; what has gone already comes first.
+    What has gone already comes first and the best of each span last. Where not all widths count the same
+    channels, those that the same widths count come in blocks that leave all widths good.
     """
     order = ids[np.argsort(values[ids], kind="stable")]
     last = np.isin(order, _best(spans, values))
     gone = np.isneginf(values[order])
-    rest = order[~last & ~gone]
+    rest = np.concatenate([order[~gone & ~last], order[~gone & last]])
     counts = np.stack([np.bincount(numbers, minlength=len(values))[rest] for numbers in widths])
     kinds, kind_of = np.unique(counts, axis=1, return_inverse=True)
     if kinds.shape[1] > 1:
-        rest = _in_blocks(rest, values, kinds, kind_of.reshape(-1), alignment)
-    return np.concatenate([order[gone], rest, order[last & ~gone]])
+        blocks = _blocks(rest, kinds, kind_of.reshape(-1), alignment)
+        blocks.sort(key=lambda block: (bool(np.isin(block, order[last]).any()), values[block].max()))
+        rest = np.concatenate(blocks)
+    return np.concatenate([order[gone], rest])
 
 
 def _best(spans: list[Array], values: np.ndarray) -> list[int]:
@@ -74,19 +76,19 @@ def _best(spans: list[Array], values: np.ndarray) -> list[int]:
     best: list[int] = []
     for numbers in sorted(spans, key=len):
         if not np.isin(numbers, best).any():
-            best.append(int(numbers[np.argmax(values[numbers])]))
+            reverse = numbers[::-1]  # of equals the last, as it goes last anyway
+            best.append(int(reverse[np.argmax(values[reverse])]))
     return best
 
 
-def _in_blocks(order: Array, values: np.ndarray, kinds: Array, kind_of: Array, alignment: int) -> Array:
-    """Each kind, a column of counts by width, in blocks; these by the value of their last."""
+def _blocks(order: Array, kinds: Array, kind_of: Array, alignment: int) -> list[Array]:
+    """Each kind, a column of counts by width, in parts that take a multiple from each width."""
     blocks: list[Array] = []
     for kind, counts in enumerate(kinds.T):
         size = math.lcm(*(alignment // math.gcd(alignment, int(count)) for count in counts if count))
         members = order[kind_of == kind]
         blocks += [members[start : start + size] for start in range(0, len(members), size)]
-    blocks.sort(key=lambda block: float(values[block[-1]]))
-    return np.concatenate(blocks)
+    return blocks
 
 
 def _legal(order: Array, widths: list[Array], spans: list[Array], alignment: int) -> Array:

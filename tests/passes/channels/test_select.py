@@ -74,19 +74,48 @@ def test_every_width_of_a_group_must_be_good() -> None:
     assert stream.legal.tolist() == [0, 0, 2, 2, 2], "8, then 4, never 0"
 
 
-def test_parts_that_a_slice_takes_keep_one() -> None:
-    """Of the channels 0 to 5 a branch reads 0 and 1: one of these stays, however little it is worth."""
+def sliced(net: Builder, x: str) -> str:
+    """Of the channels 0 to 5 a branch reads 0 and 1 alone."""
+    x = conv(net, x, "a", 3, 6)
+    bounds = [net.constant(n, np.array([v], np.int64)) for n, v in (("s", 0), ("e", 2), ("ax", 1))]
+    y = conv(net, net.node("Slice", [x, *bounds], "part"), "b", 2, 4)
+    return net.node("Add", [y, conv(net, x, "c", 6, 4)], "sum")
 
-    def write(net: Builder, x: str) -> str:
-        x = conv(net, x, "a", 3, 6)
-        bounds = [net.constant(n, np.array([v], np.int64)) for n, v in (("s", 0), ("e", 2), ("ax", 1))]
-        y = conv(net, net.node("Slice", [x, *bounds], "part"), "b", 2, 4)
-        return net.node("Add", [y, conv(net, x, "c", 6, 4)], "sum")
 
-    _, found = ranked(classifier(write, 4), np.arange(99.0), 1)
-    assert found[0].legal.tolist() == [0, 1, 1, 1, 1, 1, 1]
-    _, found = ranked(classifier(write, 4), 99 - np.arange(99.0), 1)
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_best_that_a_slice_takes_stays_whatever_it_is_worth(turned: bool) -> None:
+    """And all others can go."""
+    values = np.arange(99.0)[::-1] if turned else np.arange(99.0)
+    dependencies, found = ranked(classifier(sliced, 4), values, 1)
+    a = numbers(dependencies, "a.weight", 0)
+    assert found[0].ids[-1] == (a[0] if turned else a[1])
     assert found[0].legal.tolist() == [0, 1, 2, 3, 4, 5, 5]
+    assert (np.diff(found[0].values) >= 0).all()
+
+
+def option_a(net: Builder, x: str) -> str:
+    """A shortcut whose 16 channels are padded to the 32 of a convolution beside it."""
+    x = conv(net, x, "a", 3, 16)
+    pads = net.constant("pads", np.array([0, 8, 0, 0, 0, 8, 0, 0], np.int64))
+    padded = net.node("Pad", [x, pads], "padded", "pad")
+    return net.node("Add", [padded, conv(net, x, "b", 16, 32)], "sum")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_where_widths_count_different_channels_they_go_in_blocks(seed: int) -> None:
+    """8 at a time of the padded ones or of the shortcut's, the least important first."""
+    values = np.random.default_rng(seed).random(99)
+    dependencies, found = ranked(classifier(option_a, 32), values, 8)
+    (group,) = (ranking for ranking in found if len(ranking.ids) == 32)
+    assert set(group.legal.tolist()) == {0, 8, 16, 24}
+    a, b = (numbers(dependencies, f"{name}.weight", 0) for name in "ab")
+    for count in (8, 16, 24):
+        keep = dependencies.kept(group.ids[:count].tolist())
+        assert int(keep[a].sum()) in (8, 16)
+        assert int(keep[b].sum()) == 32 - count
+    first = [int(number) for number in group.ids[:8]]
+    others = [n for n in (a if first[0] in a else sorted(set(b) - set(a))) if n not in first]
+    assert max(values[first]) < min(values[others])
 
 
 def table(*groups: list[float], legal: list[list[int]] | None = None) -> list[Ranking]:
