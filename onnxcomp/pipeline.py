@@ -67,8 +67,9 @@ def apply(
     _check_trainable(original)
     result = model.copy()
     losses.remove_total(result)
-    context = Context(original, calibration, grams, gradients, alignment)
-    for step in recipe.passes:
+    for index, step in enumerate(recipe.passes):
+        before = applied.passes + recipe.passes[:index]
+        context = Context(original, calibration, grams, gradients, alignment, before)
         start = time.perf_counter()
         step.requires(result, context)
         change = step.apply(result, context)

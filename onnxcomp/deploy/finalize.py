@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxcomp import graphs
+from onnxcomp import graphs, recipe
 from onnxcomp.deploy import qdq
 from onnxcomp.deploy.fold_bn import Folds, fold_bn
 from onnxcomp.deploy.opset import lower_opset
@@ -77,7 +77,8 @@ def finalize_report(model: Model, target: Target, *, fold: bool = True) -> tuple
     removed = len(model.graph.nodes) - len(graph.nodes)
     masks, masked = _multiply_masks(graph)
     alignment = int(model.given.get("alignment", target.alignment))
-    channels = 0 if mask_pattern(model.recipe) else cut_dead(result, alignment)
+    applied = recipe.parse(model.recipe).passes if model.recipe else ()
+    channels = 0 if mask_pattern(applied) else cut_dead(result, alignment)
     qdq.check_symmetric(graph)
     weights = qdq.store_integers(graph)
     folds = fold_bn(graph) if fold else Folds()

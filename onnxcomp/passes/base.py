@@ -80,6 +80,7 @@ class Context:
         calibration, grams, gradients: None when no data was given.
         alignment: the target's kernels are fast at widths that are multiples of it; 1 when no target
             was given.
+        applied: the passes before this one.
     """
 
     original: Model
@@ -87,6 +88,7 @@ class Context:
     grams: Grams | None = None
     gradients: Gradients | None = None
     alignment: int = 1
+    applied: tuple[Pass, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ class Channels(Pass):
         if self.seed and self.criterion != "random":
             raise self.error("seed is for criterion=random alone", fix="leave channels.seed out")
         self._check_schedule(model)
-        pattern = mask_pattern(model.recipe)
+        pattern = mask_pattern(context.applied)
         if pattern:
             raise self.error(
                 f"would break the pattern {pattern} of the masks", fix="apply channels before prune"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import numpy.typing as npt
 
 from onnxcomp import graphs
 from onnxcomp.model import Model
+from onnxcomp.passes.base import Pass
 from onnxcomp.passes.channels.dependencies import Dependencies
 from onnxcomp.passes.channels.ids import Array
 from onnxcomp.passes.channels.selection import Selection
@@ -53,12 +54,10 @@ def closed(dependencies: Dependencies, masks: Masks) -> Array:
     return np.flatnonzero((seen & ~alive)[:-1])
 
 
-def mask_pattern(recipe: str) -> str:
-    """The pattern over neighbouring channels that the masks of a recipe have, or ``""``.
+def mask_pattern(passes: Iterable[Pass]) -> str:
+    """The pattern over neighbouring channels that masks have after ``passes``, or ``""``.
 
     Removing a channel would move its neighbours into other groups.
     """
-    from onnxcomp.recipe import parse  # which knows every pass
-
-    prune = parse(recipe).find(Prune.name) if recipe else None
-    return prune.pattern if isinstance(prune, Prune) and prune.pattern != "unstructured" else ""
+    patterns = [one.pattern for one in passes if isinstance(one, Prune)]
+    return next((pattern for pattern in patterns if pattern != "unstructured"), "")
