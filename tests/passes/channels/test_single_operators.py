@@ -95,6 +95,14 @@ def resized(net: Net, x: Image) -> Image:
     return Image(name, WIDTH, 2 * SIZE, 2 * SIZE)
 
 
+def quantized(net: Net, x: Image) -> Image:
+    """A scale for each channel, as Q/DQ on a weight has; powers of two, so that rounding is the same."""
+    scale = net.floats(2.0 ** -np.arange(2, 2 + WIDTH))
+    zero = net.constant("zero", np.zeros(WIDTH, np.int8))
+    y = net.op("QuantizeLinear", x.name, scale, zero, axis=1)
+    return renamed(x, net.op("DequantizeLinear", y, scale, zero, axis=1))
+
+
 def channels_last(net: Net, x: Image) -> Image:
     y = net.op("Transpose", x.name, perm=[0, 2, 3, 1])
     y = net.op("Mul", y, net.floats(net.uniform(WIDTH)))
@@ -116,6 +124,7 @@ READS: dict[str, tuple[Write, Sequence[int | None]]] = {
     "less its mean": (positions, ALL),
     "squeeze and excitation": (squeeze_excite, ALL),
     "residual": (residual, ALL),
+    "Q/DQ": (quantized, ALL),
     "channels last": (channels_last, ALL),
     "depthwise": (lambda net, x: conv(net, x, WIDTH, group=WIDTH), ALL),
     "depthwise, two each": (lambda net, x: conv(net, x, 2 * WIDTH, group=WIDTH), [c // 2 for c in range(16)]),
