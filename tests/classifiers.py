@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
 import onnx
@@ -93,7 +94,7 @@ def _statistics(proto: onnx.ModelProto) -> dict[str, np.ndarray]:
 
 def _measure(x: str, mean: str, variance: str) -> list[onnx.NodeProto]:
     """E[x] and E[x^2] - E[x]^2 of each channel."""
-    axes = {"axes": [0, 2, 3], "keepdims": 0}
+    axes: dict[str, Any] = {"axes": [0, 2, 3], "keepdims": 0}
     return [
         helper.make_node("ReduceMean", [x], [mean], **axes),
         helper.make_node("Mul", [x, x], [f"{variance}.square"]),

@@ -132,7 +132,7 @@ def test_what_is_not_finite_is_refused() -> None:
     model = inference("resnet")
     images, labels = batch(0, networks.SIZE, 1)
     with pytest.raises(ModelError, match=r"gradients: the loss is nan; check the weights and the data"):
-        copies(model, [(images * np.nan, labels)], weights(model))
+        copies(model, [(images * np.float32(np.nan), labels)], weights(model))
     values = {"huge": np.full((2, 2), 3e38, np.float32), "bad": np.array([1, np.inf], np.float32)}
     gradients._check(1.0, {"huge": values["huge"]})
     with pytest.raises(ModelError, match="the gradient of bad is not finite"):

@@ -25,7 +25,7 @@ def module(torch: Any, stem: str) -> Any:
         conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
         return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU6())
 
-    class Block(nn.Module):
+    class Block(nn.Module):  # type: ignore[misc, name-defined]
         def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
             super().__init__()
             hidden, self.shortcut = inputs * expansion, stride == 1 and inputs == outputs

@@ -26,7 +26,7 @@ SMALL = ViT(patch_size=4, num_layers=3, num_heads=4, hidden_dim=32, mlp_dim=48, 
 def module(torch: Any, patches: int) -> Any:
     nn, width = torch.nn, SMALL.hidden_dim
 
-    class Layer(nn.Module):
+    class Layer(nn.Module):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             super().__init__()
             self.ln_1, self.ln_2 = nn.LayerNorm(width, eps=1e-6), nn.LayerNorm(width, eps=1e-6)
@@ -39,7 +39,7 @@ def module(torch: Any, patches: int) -> Any:
             x = x + self.self_attention(y, y, y, need_weights=False)[0]
             return x + self.mlp(self.ln_2(x))
 
-    class Net(nn.Module):
+    class Net(nn.Module):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             super().__init__()
             self.conv_proj = nn.Conv2d(3, width, SMALL.patch_size, stride=SMALL.patch_size)
