@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,36 +14,49 @@ from onnxcomp.data import ImageSet, evaluation_batches
 from onnxcomp.errors import ModelError
 from onnxcomp.model import Model
 from onnxcomp.parity.accuracy import label_ranks, pad, percent
-from onnxcomp.sensitivity import stages
+from onnxcomp.sensitivity import known, stages
 from onnxcomp.sensitivity.curves import Point
 
 Array = NDArray[np.float32]
 Tensors = dict[str, Array]
 MEMORY = 2**30
-"""Bytes of activations that are held between two stages, at most."""
+"""Bytes of activations that are held, at most."""
 BATCH, BATCH_BYTES = 64, 2**24
 """Images in a run, and bytes of its largest tensor; at most."""
 
 
 @dataclass
 class _Session:
-    """A piece of the network, ready to run; ``key`` says which, None for none yet."""
+    """A piece of the network, ready to run.
+
+    Attributes:
+        key: which piece; None for none yet.
+        run: of what moves; None where there is nothing to run.
+        before: of what is known before, from what is alive at the beginning of the stage; None where that
+            is all.
+        reads: names of the known tensors.
+        held: these, batch by batch; None where there is no room for them.
+    """
 
     key: object = None
     run: Any = None
+    before: Any = None
+    reads: Sequence[str] = ()
+    held: list[Tensors] | None = None
 
 
 class Bench:
     """A network and the images it is measured on.
 
-    The activations at the beginning of a stage are held while weights of that stage are measured, so ask
-    for weights in the order of :attr:`names`. A session is built once for a weight.
+    Nothing is computed again that a weight does not change: not what lies before it, nor what behind it
+    depends on other inputs alone. What is alive at the beginning of a weight's stage is held, so ask for
+    weights in the order of :attr:`names`; sessions are built once for a weight and once for all behind a stage.
 
     Args:
         model: a student with a preprocessing.
         image_set: at least one image.
         threads: of ONNX Runtime.
-        memory: bytes of activations that may be held.
+        memory: bytes of activations that may be held; what has no room is computed again.
         most: stages at most.
     """
 
@@ -62,9 +74,10 @@ class Bench:
         self._preprocessing = model.preprocessing
         self._batch = model.batch or batch_size(model, len(image_set))
         self._model = stages.static(model, self._batch)
-        padded = math.ceil(len(image_set) / self._batch) * self._batch
-        self._cuts = stages.boundaries(self._model, most=most, room=memory / 4 / padded)
-        self._parts = [stages.piece(self._model, *ends) for ends in itertools.pairwise(self._cuts)]
+        self._memory, self._count = memory, math.ceil(len(image_set) / self._batch)
+        room = memory / 2 / 4 / (self._count * self._batch)  # half for what is alive, in float32
+        self._cuts = stages.boundaries(self._model, most=most, room=room)
+        self._parts = [self._part(index, index + 1) for index in range(len(self._cuts) - 1)]
         self._users = stages.users(self._model, self._parts)
         self._at, self._held = 0, list[Tensors]()
         self._layer, self._rest = _Session(), _Session()
@@ -85,7 +98,7 @@ class Bench:
         Raises:
             ModelError: a logit is not a finite number.
         """
-        session = self._session(0, len(self._parts))
+        session = self._session(stages.speed_up(self._part(0, len(self._parts))))
         return self._score(
             (self._run(session, images) for images in self._batches()), fix="check the weights"
         )
@@ -98,37 +111,72 @@ class Bench:
         """
         first, last = self._users[name]
         self._advance(first)
-        layer, rest = self._layer_session(name), self._rest_session(last + 1)
+        layer, rest = self._layer_session(name), self._rest_session(first, last + 1)
 
         def results() -> Iterator[Tensors]:
-            for start in self._starts():
-                behind = self._run(layer, {**start, name: values})
-                yield behind if rest is None else self._run(rest, {**start, **behind})
+            for beside, behind in zip(self._known(layer), self._known(rest), strict=True):
+                found = {**beside, name: values}
+                found.update(self._run(layer.run, found))
+                yield self._run(rest.run, {**behind, **found}) if rest.run else found
 
         return self._score(results(), fix=f"exclude {name}")
 
-    def _session(self, first: int, end: int) -> Any:
-        """Of the stages from ``first`` on, before ``end``."""
-        part = stages.piece(self._model, self._cuts[first], self._cuts[end])
+    def _part(self, first: int, end: int) -> Model:
+        """The stages from ``first`` on, before ``end``."""
+        return stages.piece(self._model, self._cuts[first].alive, self._cuts[end].alive)
+
+    def _session(self, part: Model) -> Any:
         return stages.session(part, threads=self._threads)
 
-    def _layer_session(self, name: str) -> Any:
+    def _layer_session(self, name: str) -> _Session:
         """Of the stages that read a weight, which is an input of it."""
         if self._layer.key != name:
+            self._layer = _Session()  # what it knows is of no more use, and takes room
             first, last = self._users[name]
-            part = self._parts[first]
-            if first != last:
-                part = stages.piece(self._model, self._cuts[first], self._cuts[last + 1])
-            session = stages.session(stages.with_weight_as_input(part, name), threads=self._threads)
-            self._layer = _Session(name, session)
-        return self._layer.run
+            part = self._parts[first] if first == last else self._part(first, last + 1)
+            part = stages.with_weight_as_input(part, name)
+            self._layer = self._apart(name, part, set(self._cuts[first].alive))
+        return self._layer
 
-    def _rest_session(self, stage: int) -> Any:
-        """Of ``stage`` and all behind it; None where there is none."""
-        if self._rest.key != stage:
-            end = len(self._parts)
-            self._rest = _Session(stage, None if stage == end else self._session(stage, end))
-        return self._rest.run
+    def _rest_session(self, first: int, stage: int) -> _Session:
+        """Of ``stage`` and all behind it; what it knows depends on what is alive before ``first`` alone."""
+        key = (first, stage)
+        if self._rest.key != key:
+            self._rest = _Session(key)
+            if stage < len(self._parts):
+                part = self._part(stage, len(self._parts))
+                self._rest = self._apart(key, part, set(self._cuts[first].alive))
+        return self._rest
+
+    def _apart(self, key: object, part: Model, fixed: set[str]) -> _Session:
+        """Two sessions of ``part``: of what depends on the inputs ``fixed`` alone, run now, and of the rest."""
+        inputs = [tensor.name for tensor in part.graph.inputs]
+        moving = [name for name in inputs if name not in fixed]
+        known.part(part.graph, fixed)
+        stages.speed_up(part)
+        ends = known.boundary(part.graph, fixed)
+        targets = [tensor.name for tensor in part.graph.outputs]
+        run = self._session(stages.piece(part, [*ends, *moving], targets))
+        before = stages.piece(part, [name for name in inputs if name in fixed], ends)
+        found = _Session(key, run, self._session(before) if before.graph.outputs else None, ends)
+        tensors = self._known(found)
+        first = next(tensors)
+        if self._count * sum(array.nbytes for array in first.values()) <= self._memory / 4:
+            found.held = [first, *tensors]
+        return found
+
+    def _known(self, session: _Session) -> Iterator[Tensors]:
+        """What a session knows before, batch by batch."""
+        if session.held is not None:
+            yield from session.held
+            return
+        for start in self._starts():
+            yield self._select(session.before, start, session.reads)
+
+    def _select(self, session: Any, start: Tensors, names: Sequence[str]) -> Tensors:
+        """What is called ``names``, from ``start`` or computed from it."""
+        found = {**start, **(self._run(session, start) if session else {})}
+        return {name: found[name] for name in names}
 
     def _advance(self, stage: int) -> None:
         """Hold what is alive before ``stage``."""
@@ -136,17 +184,14 @@ class Bench:
             self._at, self._held = 0, []
         if stage == self._at:
             return
-        session, alive = self._session(self._at, stage), self._cuts[stage].alive
-
-        def step(start: Tensors) -> Tensors:
-            found = {**start, **self._run(session, start)}
-            return {name: found[name] for name in alive}
-
+        part = stages.speed_up(self._part(self._at, stage))
+        session, alive = self._session(part), self._cuts[stage].alive
+        self._layer, self._rest = _Session(), _Session()
         if self._at:
             for index, start in enumerate(self._held):  # one by one, so that not both are held
-                self._held[index] = step(start)
+                self._held[index] = self._select(session, start, alive)
         else:
-            self._held = [step(start) for start in self._batches()]
+            self._held = [self._select(session, start, alive) for start in self._batches()]
         self._at = stage
 
     def _starts(self) -> Iterable[Tensors]:

@@ -46,7 +46,7 @@ def test_pruning_a_layer_changes_the_loss() -> None:
     assert min(changes) > 100 * LOSS
 
 
-@pytest.mark.parametrize("options", [{"most": 1}, {"most": 1000}, {"memory": 2**17}], ids=str)
+@pytest.mark.parametrize("options", [{"most": 1}, {"most": 1000}, {"memory": 2**17}, {"memory": 0}], ids=str)
 def test_stages_and_memory_do_not_change_the_numbers(options: dict[str, int]) -> None:
     model, images = network("densenet"), pictures()
     plain, other = Bench(model, images, threads=1), Bench(model, images, threads=1, **options)
