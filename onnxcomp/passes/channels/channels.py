@@ -95,6 +95,11 @@ class Channels(Pass):
             )
         if self.schedule == "one-shot":
             return
+        alike = (self.begin <= 1) == (self.end <= 1)  # shares and steps compare when the training is known
+        if alike and self.begin > self.end:
+            raise self.error(
+                f"begins at {self.begin:g}, after its end at {self.end:g}", fix="raise channels.end"
+            )
         if self.reconstruct:
             raise self.error("reconstruct is for schedule=one-shot", fix="leave channels.reconstruct out")
         if graphs.masks(model.graph):
@@ -174,7 +179,8 @@ class Channels(Pass):
             raise self.error(str(error), fix="give the network a fixed image size") from error
 
     def _out_of_reach(self, alignment: int) -> PassError:
-        wanted = f"macs={self.macs}" if self.macs is not None else f"sparsity={self.sparsity}"
+        sparsity = DEFAULT_SPARSITY if self.sparsity is None else self.sparsity
+        wanted = f"macs={self.macs}" if self.macs is not None else f"sparsity={sparsity}"
         return self.error(
             f"{wanted} cannot be reached with widths that are multiples of {alignment}",
             fix="set channels.align lower or ask for less",

@@ -40,7 +40,16 @@ def cut(model: Model, dependencies: Dependencies, gone: Collection[int]) -> None
             EDITS[node.op](edit, node)
     _cut_constants(graph, dependencies, keep)
     _cut_shapes(graph, dependencies, keep)
+    _clean(model)
+
+
+def _clean(model: Model) -> None:
+    """Remove what computed shapes that are constants now; loss terms stay, which nothing reads yet."""
+    graph, outputs = model.graph, list(model.graph.outputs)
+    terms = [tensor for name, tensor in graph.tensors().items() if name in model.losses]
+    graph.outputs = [*outputs, *(term for term in terms if not any(term is other for other in outputs))]
     graph.cleanup(remove_unused_graph_inputs=False).toposort()
+    graph.outputs = outputs
 
 
 def _cut_constants(graph: gs.Graph, dependencies: Dependencies, keep: np.ndarray) -> None:

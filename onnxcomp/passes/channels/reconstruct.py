@@ -8,6 +8,7 @@ alone.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +29,7 @@ def reconstruct(model: Model, dependencies: Dependencies, keep: np.ndarray, gram
     """Solve anew, in place, every weight that reads channels about to go; those become 0.
 
     In graph order, a batch of weights at a time, so that later ones see what earlier ones became.
-    Weights behind masks or Q/DQ, and of grouped convolutions, stay as they are.
+    Weights behind masks or Q/DQ, and of grouped or transposed convolutions, stay as they are.
 
     Args:
         keep: for each channel number whether it stays, as :meth:`Dependencies.kept` gives.
@@ -37,33 +38,52 @@ def reconstruct(model: Model, dependencies: Dependencies, keep: np.ndarray, gram
         How many weights were solved.
     """
     found = list(_readers(model, dependencies, keep))
+    count = len(found)
     while found:
         part = [found.pop(0)]
-        room = BUDGET - _columns(part[0][0]) ** 2
-        while found and _columns(found[0][0]) ** 2 <= room:
-            room -= _columns(found[0][0]) ** 2
+        room = BUDGET - _columns(part[0].uses[0]) ** 2
+        while found and _columns(found[0].uses[0]) ** 2 <= room:
+            room -= _columns(found[0].uses[0]) ** 2
             part.append(found.pop(0))
-        matrices = grams.grams(model, [weight for weight, _, _ in part])
-        for weight, axis, stays in part:
-            _solve(weight, axis, stays, matrices[weight.name][0])
-    return len(list(_readers(model, dependencies, keep)))
+        matrices = grams.grams(model, [weight for reader in part for weight in reader.uses])
+        for reader in part:
+            weight = reader.uses[0]
+            _solve(weight, reader.axis, reader.stays, matrices[weight.name][0])
+    return count
 
 
-def _readers(
-    model: Model, dependencies: Dependencies, keep: np.ndarray
-) -> Iterator[tuple[graphs.Weight, int, np.ndarray]]:
-    """(weight, the axis that it sums over, which positions stay), each weight once."""
-    seen: set[str] = set()
+@dataclass(frozen=True, eq=False)
+class _Reader:
+    """A weight that reads channels about to go.
+
+    Attributes:
+        uses: one for each node that shares it.
+        axis: which it sums over.
+        stays: which positions along that axis stay.
+    """
+
+    uses: list[graphs.Weight]
+    axis: int
+    stays: np.ndarray
+
+
+def _readers(model: Model, dependencies: Dependencies, keep: np.ndarray) -> Iterator[_Reader]:
+    uses: dict[str, list[graphs.Weight]] = {}
     for weight in graphs.weights(model.graph):
-        plain = weight.node.inputs[weight.index] is weight.tensor
-        if not plain or weight.name in seen or int(weight.node.attrs.get("group", 1)) > 1:
+        uses.setdefault(weight.name, []).append(weight)
+    for name, nodes in uses.items():
+        alike = len({(weight.node.op, weight.axis) for weight in nodes}) == 1
+        if not alike or not all(map(_solvable, nodes)):
             continue
-        if weight.node.op == "ConvTranspose":
-            continue
-        seen.add(weight.name)
-        for axis, numbers in dependencies.constants.get(weight.name, {}).items():
-            if axis != weight.axis and not keep[numbers].all():
-                yield weight, axis, keep[numbers]
+        for axis, numbers in dependencies.constants.get(name, {}).items():
+            if axis != nodes[0].axis and not keep[numbers].all():
+                yield _Reader(nodes, axis, keep[numbers])
+
+
+def _solvable(weight: graphs.Weight) -> bool:
+    node = weight.node
+    plain = node.inputs[weight.index] is weight.tensor
+    return plain and node.op != "ConvTranspose" and int(node.attrs.get("group", 1)) == 1
 
 
 def _columns(weight: graphs.Weight) -> int:

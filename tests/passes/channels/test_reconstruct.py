@@ -196,3 +196,25 @@ def test_later_layers_see_what_earlier_ones_became(monkeypatch: pytest.MonkeyPat
         assert changed == done
         done |= set(call)
     assert len(seen) > 3
+
+
+def test_a_shared_weight_is_solved_for_all_that_it_reads() -> None:
+    def shared(net: Builder, x: str) -> str:
+        parts = [net.node("Relu", [conv(net, x, name, 3, 6)], f"{name}.relu") for name in "ab"]
+        weight = net.constant("w", net.he(4, 6, 1, 1))
+        return net.node("Add", [net.node("Conv", [p, weight], f"{p}.w") for p in parts], "sum")
+
+    model = classifier(shared, 4)
+    gone = numbers(find(model.graph), "w", 1)[1:4]
+    images = run.images(model, 16)
+    result, count = reconstructed(model, gone, images)
+    assert count == 1
+    full = model.copy()
+    full.graph.outputs = [full.graph.tensors()[f"{name}.relu"] for name in "ab"]
+    values = run.outputs(full, images).values()
+    both = np.hstack([x.astype(np.float64).transpose(1, 0, 2, 3).reshape(6, -1) for x in values])
+    stays = np.array([True, False, False, False, True, True])
+    rows = model.constants()["w"].values.reshape(4, 6).astype(np.float64)
+    expected = least_squares(rows, both @ both.T, stays)
+    found = result.constants()["w"].values.reshape(4, 6)
+    np.testing.assert_allclose(found[:, stays], expected, rtol=1e-4, atol=1e-5)  # float32 Gram matrices
