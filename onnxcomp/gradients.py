@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from onnxcomp import losses
+from onnxcomp import graphs, losses
 from onnxcomp.calibration import chosen_images
 from onnxcomp.errors import ModelError
 from onnxcomp.model import Model, Role
@@ -88,14 +88,17 @@ def from_data(
 
 
 def _trainee(model: Model, names: Sequence[str]) -> Model:
-    """The student with the task loss, of which the named weights alone are trainable.
+    """The student with the task loss, of which all weights are trainable.
 
-    Its running statistics lose their role: BatchNormalization is differentiated as it is in inference.
+    The named ones alone would be enough, but ONNX Runtime's gradient of a pooling between one that is
+    not and those that are is a graph in which a name comes twice. Its running statistics lose their
+    role: BatchNormalization is differentiated as it is in inference.
     """
     trainee = student(model)
     losses.add_total(trainee)
     kept = {name: role for name, role in model.roles.items() if role in (Role.MASK, Role.SCALE)}
-    trainee.roles = kept | dict.fromkeys(names, Role.TRAINABLE)
+    every = [weight.name for weight in graphs.weights(trainee.graph)]
+    trainee.roles = kept | dict.fromkeys([*every, *names], Role.TRAINABLE)
     return trainee
 
 

@@ -12,6 +12,7 @@ from onnxcomp.data import DataSet, ImageSet
 from onnxcomp.errors import ModelError, TrainingError
 from onnxcomp.gradients import Batch, ImageGradients
 from onnxcomp.model import Model, Preprocessing, Role, from_proto
+from onnxcomp.models.densenet import DenseNet
 from tests import zoo
 from tests.float64 import Float64
 from tests.training import networks
@@ -172,3 +173,17 @@ def test_the_trainee_trains_nothing_else() -> None:
     assert set(trainee.roles.values()) == {Role.TRAINABLE, Role.MASK, Role.SCALE}
     assert not any(node.name.startswith(graphs.TEACHER_PREFIX) for node in trainee.graph.nodes)
     assert list(trainee.losses) == ["loss/task"]
+
+
+@pytest.mark.parametrize("chosen", [slice(1, None), slice(1, -1), slice(3, 4)], ids=str)
+def test_some_weights_behind_a_pooling_and_not_the_one_before_it(chosen: slice) -> None:
+    """Their gradients are those that all weights together have."""
+    small = DenseNet(growth=4, blocks=(2, 2), features=8)
+    model = from_proto(small.proto("small", num_classes=10, input_size=32, stem="imagenet", seed=0))
+    names = weights(model)
+    images, labels = batch(0, 32, 1)
+    (every,) = copies(model, [(images, labels)], names)
+    (some,) = copies(model, [(images, labels)], names[chosen])
+    assert list(some) == names[chosen]
+    for name, gradient in some.items():
+        np.testing.assert_array_equal(gradient, every[name])
