@@ -32,8 +32,6 @@ EVERY: dict[str, Callable[[], Model]] = {
     **classifiers.NETWORKS,
     **{f"folded {name}": network for name, network in classifiers.FOLDED.items()},
 }
-# The DenseNets take seconds, and are folded in few places: once each is enough.
-FEW = [name for name in EVERY if not name.startswith("folded densenet")]
 
 
 def apply(model: Model, text: str, **sources: Any) -> tuple[Model, tuple[str, ...]]:
@@ -68,7 +66,7 @@ def assert_as_zeroed(before: Model, after: Model, channels: Channels) -> None:
     np.testing.assert_allclose(logits(after, images), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("name", FEW)
+@pytest.mark.parametrize("name", EVERY)
 def test_every_network_at_60_percent_of_its_work(name: str) -> None:
     before = EVERY[name]()
     after, notes = apply(before, "channels{macs=0.6 align=2}")

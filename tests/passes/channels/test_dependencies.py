@@ -315,12 +315,6 @@ def test_the_groups_of_a_resnet() -> None:
     assert len(found) == 13
 
 
-def test_every_network_can_be_cut() -> None:
-    for network in (zoo.ALL | zoo.MORE).values():
-        model = from_proto(network())
-        after(model, half(model))
-
-
 def test_what_stays_is_known_by_number() -> None:
     found = find(classifier(chain, 6).graph)
     keep = found.kept([1, 4])
