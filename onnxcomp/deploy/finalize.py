@@ -35,7 +35,7 @@ class Report:
         nodes_removed: nodes of teacher and losses.
         masks: masks multiplied in.
         masked: weights that are exactly 0 because of them.
-        channels: removed, because every weight that reads them is 0; none where masks have a pattern
+        channels: removed, because only weights of 0 read them, or none; 0 where masks have a pattern
             over neighbouring channels, such as 2:4.
         quantized_weights: weights behind Q/DQ.
         quantized_activations: activations behind Q/DQ.

@@ -1,4 +1,4 @@
-"""Channels that nobody reads: every weight behind them is 0, so they can go without a change."""
+"""Channels that nobody reads: what weights are behind them are 0, so they can go without a change."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from onnxcomp.passes.channels.scores import readers
 
 
 def cut_dead(model: Model, alignment: int) -> int:
-    """Remove, in place, the channels that are read with weights of 0 alone; masks must be multiplied in.
+    """Remove, in place, the channels that only weights of 0 read, or none; masks must be multiplied in.
 
     Args:
         alignment: a width that changes becomes a multiple of it.
@@ -32,15 +32,16 @@ def cut_dead(model: Model, alignment: int) -> int:
 
 
 def dead(model: Model, dependencies: Dependencies) -> np.ndarray:
-    """For each number whether all of its readers' weights are 0; bool (size,)."""
+    """For each number whether it can go and all of its readers' weights are 0; bool (size,)."""
     constants = model.constants()
-    read, alive = (np.zeros(dependencies.size + 1, np.bool_) for _ in range(2))
+    free, alive = (np.zeros(dependencies.size + 1, np.bool_) for _ in range(2))
+    for group in dependencies.groups:
+        free[group.ids] = True
     for name, axis, numbers in readers(model.graph, dependencies):
         values = constants[name].values
         others = tuple(other for other in range(values.ndim) if other != axis)
-        read[numbers] = True
         alive[numbers[(values != 0).any(others)]] = True
-    found: np.ndarray = (read & ~alive)[:-1]
+    found: np.ndarray = (free & ~alive)[:-1]
     return found
 
 

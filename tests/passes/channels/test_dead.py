@@ -96,6 +96,21 @@ def test_all_readers_must_be_silent() -> None:
     assert model.constants()["a.weight"].values.shape[0] == 7
 
 
+def test_what_is_sliced_off_goes_too() -> None:
+    """No weight reads channels 5 to 7 of a."""
+
+    def write(net: Builder, x: str) -> str:
+        x = conv(net, x, "a", 3, 8)
+        bounds = [net.constant(f"slice.{i}", np.array([v], np.int64)) for i, v in enumerate((0, 5, 1))]
+        return conv(net, net.node("Slice", [x, *bounds], "five"), "b", 5, 4)
+
+    model = classifier(write, 4)
+    before = model.copy()
+    assert cut_dead(model, 1) == 3
+    assert model.constants()["a.weight"].values.shape[0] == 5
+    assert_same(model, before)
+
+
 def test_what_only_removed_channels_read_goes_too() -> None:
     """Channel 5 of a is read by channel 0 of b alone, which nobody reads."""
     model = classifier(chain, 4)

@@ -138,7 +138,11 @@ def _matrix(analysis: Analysis, node: gs.Node, weight: gs.Tensor, data: gs.Tenso
 
 
 def _product(analysis: Analysis, node: gs.Node) -> None:
-    """Batches (attention heads) go as a whole; what is summed over goes from both sides together."""
+    """Batches (attention heads) go as a whole; channels that are summed over are kept.
+
+    No weight reads those, so nothing would tell what one is worth, or that it is of no use any more; and its
+    products are not 0 where biases make it.
+    """
     dims = [analysis.dims(tensor) for tensor in node.inputs]
     if any(d is None or len(d) != len(dims[0] or ()) or len(d) < 2 for d in dims):
         for tensor in node.inputs:
@@ -156,8 +160,8 @@ def _product(analysis: Analysis, node: gs.Node) -> None:
     nothing = np.full((1,) * rank, FIXED, np.int64)
     rows, inner = (grids[0] if axis in varying(grids[0]) else nothing for axis in (rank - 2, rank - 1))
     outer, columns = (grids[1] if axis in varying(grids[1]) else nothing for axis in (rank - 2, rank - 1))
-    reason = f"MatMul {node.name} sums over them and a fixed operand"
-    analysis.ids.join(np.swapaxes(inner, -1, -2), outer, reason)
+    for grid in (inner, outer):
+        analysis.ids.keep(grid, f"MatMul {node.name} sums over products of them")
     if rows.size > 1 and columns.size > 1:
         for tensor in node.inputs:
             analysis.keep(tensor, f"MatMul {node.name} makes a table of them")

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from onnxcomp.passes.channels import find
+from onnxcomp.passes.channels.dead import cut_dead
+from tests import run
 from tests.builder import Builder, conv
 from tests.passes.channels.small import (
     CLASSES,
@@ -205,23 +207,31 @@ def test_a_table_of_channels_by_channels_keeps_them() -> None:
 
 
 def summed(net: Builder, x: str) -> str:
-    """q k^T of one head: what is summed over goes from both together."""
+    """q k^T of one head, and what else reads q."""
+    q, k = (conv(net, x, name, 3, 4, kernel=1, bias=True) for name in "qk")
     parts = []
-    for name, perm in (("q", [0, 2, 1]), ("k", [0, 1, 2])):
-        y = conv(net, x, name, 3, 4, kernel=1)
+    for name, y, perm in (("q", q, [0, 2, 1]), ("k", k, [0, 1, 2])):
         y = net.node("Reshape", [y, integers(net, f"{name}.flat", 0, 4, 36)], f"{name}.rows")
         parts.append(net.node("Transpose", [y], f"{name}.side", perm=perm))
-    x = net.node("MatMul", parts, "scores")
+    x = net.node("MatMul", parts, "scores", "scores")
     x = net.node("Reshape", [x, integers(net, "image", 0, 36, 6, 6)], "pixels")
-    return conv(net, x, "c", 36, 4)
+    return net.node("Add", [conv(net, x, "c", 36, 4), conv(net, q, "d", 4, 4)], "both")
 
 
-def test_what_a_product_sums_over_goes_from_both_sides() -> None:
+def test_what_a_product_sums_over_is_kept() -> None:
+    """No weight reads them that would tell what they are worth."""
+    found = reasons(classifier(summed, 4))
+    assert found["q.weight"] == found["k.weight"] == "MatMul scores sums over products of them"
+
+
+def test_what_a_product_sums_over_is_not_dead_where_other_readers_are() -> None:
     model = classifier(summed, 4)
-    assert summary(model)[("q.weight", "k.weight")] == 4
-    found = find(model.graph)
-    assert numbers(found, "q.weight", 0) == numbers(found, "k.weight", 0)
-    after(model, half(model))
+    constants = model.constants()
+    constants["d.weight"].values = np.zeros_like(constants["d.weight"].values)
+    before = model.copy()
+    assert cut_dead(model, 1) == 0
+    images = run.images(before)
+    np.testing.assert_array_equal(run.logits(model, images), run.logits(before, images))
 
 
 def test_a_product_with_a_fixed_operand_keeps_what_it_sums_over() -> None:
@@ -234,4 +244,4 @@ def test_a_product_with_a_fixed_operand_keeps_what_it_sums_over() -> None:
         return conv(net, y, "c", 36, 4)
 
     model = classifier(write, 4)
-    assert reasons(model)["q.weight"] == "MatMul product sums over them and a fixed operand"
+    assert reasons(model)["q.weight"] == "MatMul product sums over products of them"
