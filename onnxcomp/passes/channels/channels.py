@@ -20,7 +20,7 @@ from onnxcomp.passes.channels.masks import mask_pattern
 from onnxcomp.passes.channels.reconstruct import reconstruct
 from onnxcomp.passes.channels.selection import Selection, Wanted
 from onnxcomp.passes.prune import schedule
-from onnxcomp.passes.prune.schedule import Schedule
+from onnxcomp.passes.prune.schedule import Point, Schedule
 
 DEFAULT_SPARSITY = 0.5
 DEFAULT_ALIGNMENT = 8
@@ -58,16 +58,17 @@ class Channels(Pass):
     align: Annotated[int, Field(ge=1)] | None = None
     reconstruct: bool | None = None
     schedule: Literal["one-shot", "cubic"] = "one-shot"
-    begin: Annotated[float, Field(ge=0)] = 0.0
-    end: Annotated[float, Field(ge=0)] = 0.5
-    frequency: Annotated[float, Field(gt=0)] = 20
+    begin: Point = 0.0
+    end: Point = 0.5
+    frequency: Annotated[Point, Field(gt=0)] = 20
     exclude: Names = ()
     seed: Annotated[int, Field(ge=0)] = 0
 
     def requires(self, model: Model, context: Context) -> None:
         if self.sparsity is not None and self.macs is not None:
             raise self.error("sparsity and macs are both given", fix="give one of them")
-        if self.criterion in ("taylor", "obd") and context.gradients is None:
+        now = self.schedule == "one-shot"
+        if now and self.criterion in scores.STATISTICS and context.gradients is None:
             raise self.error(f"criterion={self.criterion} needs labelled images", fix="give --data")
         if self.reconstruct and context.grams is None:
             raise self.error("reconstruct needs real images", fix="give --data")

@@ -17,7 +17,7 @@ from onnxcomp.passes.masking import insert_mask
 from onnxcomp.passes.prune import allocation, checks, criteria, masks, patterns
 from onnxcomp.passes.prune.plan import Group, Plan, layout
 from onnxcomp.passes.prune.reconstruct import reconstruct
-from onnxcomp.passes.prune.schedule import Schedule, make
+from onnxcomp.passes.prune.schedule import Point, Schedule, make
 from onnxcomp.passes.prune.selection import Selection, lines, select
 
 Array = npt.NDArray[np.float32]
@@ -26,20 +26,12 @@ BEFORE_TRAINING = 10**12
 """Steps of a training whose first step is like that of any other."""
 
 
-def _steps(value: float) -> float:
-    """A whole number as such; refuses broken steps."""
-    if value > 1 and value != int(value):
-        raise ValueError("above 1 it counts steps, which are whole")
-    return int(value) if value > 1 else value
-
-
 def _pattern(text: str) -> str:
     patterns.parse(text)
     return text
 
 
 Share = Annotated[float, Field(ge=0, lt=1)]
-Point = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(_steps)]
 
 
 @dataclass(frozen=True)

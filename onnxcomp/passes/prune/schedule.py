@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from onnxcomp.errors import RecipeError
 
 UPDATES = 10
 """In a short training the masks are updated more often than asked for, so that so many updates close them."""
+
+
+def _steps(value: float) -> float:
+    """A whole number as such; refuses broken steps."""
+    if value > 1 and value != int(value):
+        raise ValueError("above 1 it counts steps, which are whole")
+    return int(value) if value > 1 else value
+
+
+Point = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(_steps)]
+"""When, or how often: up to 1 a share of training, above it steps."""
 
 
 @dataclass(frozen=True)

@@ -415,6 +415,9 @@ def test_twice_and_out_of_order() -> None:
         ("schedule=ramp", "schedule is 'ramp': Input should be 'one-shot' or 'cubic'"),
         ("begin=-1", "begin is -1: Input should be greater than or equal to 0"),
         ("frequency=0", "frequency is 0: Input should be greater than 0"),
+        ("frequency=Infinity", "frequency is inf: Input should be a finite number"),
+        ("end=Infinity", "end is inf: Input should be a finite number"),
+        ("begin=1.5", "begin is 1.5: above 1 it counts steps, which are whole"),
     ],
 )
 def test_options_out_of_range(options: str, message: str) -> None:
