@@ -61,6 +61,23 @@ class Selection:
         Returns:
             None where widths do not allow as much.
         """
+        ranked = self._ranked(values, gone)
+        every = sum(len(ranking.ids) for ranking in ranked)
+        wanted = self._wanted
+
+        def enough(found: Array) -> bool:
+            if wanted.macs is None:
+                return len(found) >= progress * wanted.sparsity * every
+            left = self.work.left(self.dependencies.kept(found.tolist()))
+            return left <= (1 - progress * (1 - wanted.macs)) * self.total
+
+        return select.smallest(ranked, enough)
+
+    def all_that_can(self, values: np.ndarray, gone: Array | None = None) -> Array:
+        """The longest choice that widths allow; arguments as for :meth:`choose`."""
+        return select.below(self._ranked(values, gone), np.inf)
+
+    def _ranked(self, values: np.ndarray, gone: Array | None) -> list[select.Ranking]:
         wanted = self._wanted
         if gone is not None:
             values = values.copy()
@@ -70,12 +87,4 @@ class Selection:
             ranked = select.positions(ranked)
         elif wanted.relative:
             ranked = select.relative(ranked)
-        every = sum(len(ranking.ids) for ranking in ranked)
-
-        def enough(found: Array) -> bool:
-            if wanted.macs is None:
-                return len(found) >= progress * wanted.sparsity * every
-            left = self.work.left(self.dependencies.kept(found.tolist()))
-            return left <= (1 - progress * (1 - wanted.macs)) * self.total
-
-        return select.smallest(ranked, enough)
+        return ranked

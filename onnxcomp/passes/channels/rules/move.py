@@ -195,7 +195,8 @@ def pad(analysis: Analysis, node: gs.Node) -> None:
         return
     amounts = {a % grid.ndim: (pads[i], pads[i + len(axes)]) for i, a in enumerate(axes)}
     for axis, (begin, end) in amounts.items():
-        if axis not in varying(grid) or (begin == 0 and end == 0):
+        alone = axis == 1 and grid.size == 1 and (grid != FIXED).all()  # one channel is one of several now
+        if (axis not in varying(grid) and not alone) or (begin == 0 and end == 0):
             continue
         if begin < 0 or end < 0 or node.attrs.get("mode", "constant") != "constant" or len(varying(grid)) > 1:
             refuse(analysis, node)
