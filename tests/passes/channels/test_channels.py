@@ -426,6 +426,7 @@ def test_options_out_of_range(options: str, message: str) -> None:
 
 
 shares = st.none() | st.floats(0.01, 0.99)
+times = st.floats(0, 1) | st.integers(2, 10**6)
 
 
 @given(
@@ -438,9 +439,9 @@ shares = st.none() | st.floats(0.01, 0.99)
         align=st.none() | st.integers(1, 64),
         reconstruct=st.none() | st.booleans(),
         schedule=st.sampled_from(["one-shot", "cubic"]),
-        begin=st.floats(0, 1e6),
-        end=st.floats(0, 1e6),
-        frequency=st.floats(1e-3, 1e6),
+        begin=times,
+        end=times,
+        frequency=st.floats(1e-3, 1) | st.integers(1, 10**6),
         exclude=st.lists(st.text('ab*?.[]:/ "\\', min_size=1), max_size=3).map(tuple),
         seed=st.integers(0, 2**40),
     )
