@@ -50,7 +50,7 @@ class Bench:
 
     Nothing is computed again that a weight does not change: not what lies before it, nor what behind it
     depends on other inputs alone. What is alive at the beginning of a weight's stage is held, so ask for
-    weights in the order of :attr:`names`; sessions are built once for a weight and once for all behind a stage.
+    weights in the order of :attr:`names`. Sessions are built once for a weight, and for all behind a stage.
 
     Args:
         model: a student with a preprocessing.
@@ -149,7 +149,7 @@ class Bench:
         return self._rest
 
     def _apart(self, key: object, part: Model, fixed: set[str]) -> _Session:
-        """Two sessions of ``part``: of what depends on the inputs ``fixed`` alone, run now, and of the rest."""
+        """Two sessions: of what depends on the inputs ``fixed`` alone, which is run now, and of the rest."""
         inputs = [tensor.name for tensor in part.graph.inputs]
         moving = [name for name in inputs if name not in fixed]
         known.part(part.graph, fixed)
