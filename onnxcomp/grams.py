@@ -17,6 +17,7 @@ import numpy.typing as npt
 from onnxcomp import calibration, graphs
 from onnxcomp.errors import ModelError
 from onnxcomp.model import Model
+from onnxcomp.shapes import shapes
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[np.float32]
 CHUNK = 2**24  # values of one unfolded piece: 64 MiB
+ACTIVATIONS = 2**28  # values of all inputs that one run of the network gives: 1 GiB
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class ImageGrams:
         """See :class:`onnxcomp.passes.base.Grams`; one pass over the images.
 
         A weight that several of ``layers`` share gets the sum over all of them. Memory is bounded by
-        the matrices, one batch's inputs of the layers and 64 MiB (or one unfolded image).
+        the matrices, the inputs of the layers (of one batch, in parts of at most 1 GiB or one image where
+        the network takes any batch) and 64 MiB (or one unfolded image).
 
         Raises:
             ModelError: a layer has another kind of product than :func:`unfold` knows, or its inputs
@@ -54,16 +57,19 @@ class ImageGrams:
         sources = {layer.node.inputs[1 - layer.index].name for layer in layers} - {model.image.name}
         computed = sorted(sources)
         session = runtime.session(model, outputs=computed, threads=self.threads) if computed else None
+        most = model.batch or images_at_once(model, computed)
         found: dict[str, Array] = {}
-        for images in self.batches():
-            values = session.run(computed, {model.image.name: images}) if session else []
-            inputs = dict(zip(computed, values, strict=True)) | {model.image.name: images}
+        for images in _parts(self.batches(), most):
+            inputs = {model.image.name: images}
+            if session is not None:
+                inputs |= zip(computed, session.run(computed, inputs), strict=True)
             for layer in layers:
                 gram = gram_of(layer, inputs[layer.node.inputs[1 - layer.index].name])
                 if layer.name in found:
                     found[layer.name] += gram
                 else:
                     found[layer.name] = gram
+            del inputs  # before the next run makes as many
         for name, gram in found.items():
             if not np.isfinite(gram).all():
                 raise ModelError(
@@ -76,6 +82,19 @@ def from_data(model: Model, data: DataSet, *, images: int, threads: int) -> Imag
     """Of ``images`` training images, chosen as :func:`onnxcomp.calibration.from_data` does."""
     chosen = calibration.from_data(model, data, images=images, threads=threads)
     return ImageGrams(chosen.batches, threads)
+
+
+def _parts(batches: Iterable[Array], most: int) -> Iterator[Array]:
+    for batch in batches:
+        for start in range(0, len(batch), most):
+            yield batch[start : start + most]
+
+
+def images_at_once(model: Model, tensors: Iterable[str]) -> int:
+    """How many images have at most :data:`ACTIVATIONS` values in ``tensors``, at least one."""
+    sizes = shapes(model.graph).sizes
+    values = sum(math.prod(size or 1 for size in sizes.get(name, ())) for name in tensors)
+    return max(1, ACTIVATIONS // max(values, 1))
 
 
 def gram_of(layer: graphs.Weight, inputs: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,34 @@ def test_outputs_of_every_layer_have_the_energy_that_the_matrices_say(name: str)
         )
         rows = rows.reshape(len(gram), -1, gram.shape[1])
         assert np.einsum("gik,gkl,gil->", rows, gram, rows) == pytest.approx(energies[layer.name], rel=1e-3)
+
+
+@pytest.mark.parametrize(("room", "runs"), [(2, [2, 2, 1]), (0.5, [1] * 5), (100, [5])])
+def test_a_batch_is_run_in_parts_that_memory_holds(
+    monkeypatch: pytest.MonkeyPatch, room: float, runs: list[int]
+) -> None:
+    model = from_proto(zoo.resnet())
+    layers = list(graphs.weights(model.graph))
+    images = run.images(model, 5)
+    expected = ImageGrams(lambda: [images], 1).grams(model, layers)
+    names = {layer.node.inputs[1 - layer.index].name for layer in layers} - {model.image.name}
+    full = model.copy()
+    full.graph.outputs = [full.graph.tensors()[name] for name in sorted(names)]
+    values = sum(array.size for array in run.outputs(full, images[:1]).values())
+    monkeypatch.setattr(grams, "ACTIVATIONS", int(room * values))
+    seen: list[int] = []
+    unfold = grams.unfold
+
+    def watched(layer: graphs.Weight, inputs: np.ndarray) -> Iterator[np.ndarray]:
+        if layer.name == layers[0].name:
+            seen.append(len(inputs))
+        return unfold(layer, inputs)
+
+    monkeypatch.setattr(grams, "unfold", watched)
+    found = ImageGrams(lambda: [images], 1).grams(model, layers)
+    assert seen == runs
+    for name, gram in expected.items():
+        np.testing.assert_allclose(found[name], gram, rtol=RTOL, atol=RTOL * np.abs(gram).max())
 
 
 def energy(model: Model, layers: list[graphs.Weight], images: np.ndarray) -> dict[str, float]:
