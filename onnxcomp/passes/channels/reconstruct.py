@@ -96,26 +96,28 @@ def _solve(weight: graphs.Weight, axis: int, stays: np.ndarray, gram: npt.NDArra
     rows = table.reshape(len(table), -1)
     columns = np.repeat(stays, rows.shape[1] // len(stays))
     solved = np.zeros_like(rows)
-    solved[:, columns] = least_squares(rows.astype(np.float64), gram.astype(np.float64), columns)
+    solved[:, columns] = least_squares(rows.astype(np.float64), gram, columns)
     shaped = solved.reshape(table.shape)
     weight.tensor.values = np.ascontiguousarray(shaped if axis == 1 else shaped.T)
 
 
-def least_squares(rows: Floats, gram: Floats, columns: np.ndarray) -> Floats:
+def least_squares(rows: Floats, gram: np.ndarray, columns: np.ndarray) -> Floats:
     """The weights of ``columns`` whose outputs are nearest to those of all.
 
     Args:
         rows: float64 (outputs, K).
-        gram: float64 (K, K), sums of products of inputs.
+        gram: float32 or float64 (K, K), sums of products of inputs; of a large layer it is never held
+            whole in float64.
         columns: which of K remain, bool (K,), at least one.
 
     Returns:
         float64 (outputs, remaining).
     """
-    damping = DAMPING * float(np.mean(np.diag(gram)))
+    damping = DAMPING * float(np.mean(np.diag(gram), dtype=np.float64))
     if damping == 0:  # no input was ever different from 0
         return rows[:, columns]
-    within = gram[np.ix_(columns, columns)] + damping * np.eye(int(columns.sum()))
     wanted = rows @ gram[:, columns] + damping * rows[:, columns]
+    within = gram[np.ix_(columns, columns)].astype(np.float64)
+    within.flat[:: len(within) + 1] += damping
     solved: Floats = np.linalg.solve(within, wanted.T).T
     return solved

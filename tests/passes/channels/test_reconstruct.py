@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Sequence
 
 import numpy as np
@@ -60,6 +61,20 @@ def test_fewer_samples_than_inputs_are_no_trouble() -> None:
     rows, x, columns = problem(samples=3)
     solved = least_squares(rows, x @ x.T, columns)
     assert np.abs(solved).max() < 100 * np.abs(rows).max()
+
+
+def test_a_large_matrix_is_never_held_whole_in_float64() -> None:
+    """The classifier of a VGG reads 25,088 inputs: 2.5 GB in float32. Measured: 1.6 times the matrix."""
+    rows, x, _ = problem(inputs=500)
+    gram = (x @ x.T).astype(np.float32)
+    columns = np.arange(500) % 2 == 0
+    tracemalloc.start()
+    try:
+        least_squares(rows, gram, columns)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * gram.nbytes
 
 
 def test_inputs_that_are_always_0_leave_the_weights() -> None:
