@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from onnxcomp.deploy.targets import Target
+from onnxcomp.model import Form
 from onnxcomp.report.accounting import Cut, Savings
 from onnxcomp.report.inspection import Inspection, share
 
@@ -23,11 +24,13 @@ def fact_rows(found: Inspection) -> list[Row]:
         dead = f"{account.dead_outputs:,} outputs and {account.dead_inputs:,} inputs of layers"
         rows.append(("dead channels", f"{dead} have weights of 0 alone and are still computed"))
     if account.cut is not None:
-        rows += _cut_rows(account.cut)
+        rows += _cut_rows(account.cut, final=found.form == Form.DEPLOYABLE.value)
     return rows
 
 
-def _cut_rows(cut: Cut) -> list[Row]:
+def _cut_rows(cut: Cut, *, final: bool) -> list[Row]:
+    if not cut.parameters and final:
+        return [("cut channels", "none: training had closed none that finalize could cut")]
     if not cut.parameters:
         return [("cut channels", "none yet: finalize cuts those that training closes")]
     weights = share(cut.parameters, cut.parameters_before)

@@ -8,6 +8,7 @@ import pytest
 
 from onnxcomp import model as models
 from onnxcomp import pipeline, recipe
+from onnxcomp.deploy.finalize import finalize
 from onnxcomp.deploy.targets import TARGETS, get_target
 from onnxcomp.model import Model, from_proto
 from onnxcomp.report.accounting_rows import fact_rows, target_line, target_rows
@@ -105,6 +106,14 @@ def test_channels_that_training_will_close_are_not_cut_yet(tmp_path: Path) -> No
     found = inspected(model, tmp_path)
     assert fact_rows(found)[-1] == ("cut channels", "none yet: finalize cuts those that training closes")
     assert target_rows(found, get_target("xavier"))[1][1] == "0 (0.0 %): those of the channels cut"
+
+
+def test_a_finalized_file_promises_no_cut(tmp_path: Path) -> None:
+    """Training closed nothing: finalize has had its turn."""
+    model = pipeline.apply(from_proto(zoo.resnet()), recipe.parse("channels{schedule=cubic align=4}"))
+    found = inspected(finalize(model, get_target("orin")), tmp_path)
+    expected = ("cut channels", "none: training had closed none that finalize could cut")
+    assert fact_rows(found)[-1] == expected
 
 
 def test_dead_channels_are_named(tmp_path: Path) -> None:
