@@ -102,7 +102,7 @@ class Measurement:
             self.cache.put(name, sparsity, point)
             self.known[name, sparsity] = point
             done += work
-            progress(done / sum(works))
+            progress(done / (sum(works) or 1))
 
     def curves(self) -> Curves:
         """The result, when nothing is missing."""

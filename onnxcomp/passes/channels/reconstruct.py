@@ -23,13 +23,16 @@ DAMPING = 0.01
 """Added to the diagonal of G, as a share of its mean: keeps weights small where inputs say nothing."""
 BUDGET = 2**28
 """Elements of all Gram matrices held at a time: 1 GiB."""
+WIDEST = 8192
+"""Inputs of a layer that is solved; a VGG's first Linear of 25,088 would take minutes and gigabytes."""
 
 
 def reconstruct(model: Model, dependencies: Dependencies, keep: np.ndarray, grams: Grams) -> int:
     """Solve anew, in place, every weight that reads channels about to go; those become 0.
 
     In graph order, a batch of weights at a time, so that later ones see what earlier ones became.
-    Weights behind masks or Q/DQ, and of grouped or transposed convolutions, stay as they are.
+    Weights behind masks or Q/DQ, of grouped or transposed convolutions, and of more than :data:`WIDEST`
+    inputs stay as they are.
 
     Args:
         keep: for each channel number whether it stays, as :meth:`Dependencies.kept` gives.
@@ -83,7 +86,8 @@ def _readers(model: Model, dependencies: Dependencies, keep: np.ndarray) -> Iter
 def _solvable(weight: graphs.Weight) -> bool:
     node = weight.node
     plain = node.inputs[weight.index] is weight.tensor
-    return plain and node.op != "ConvTranspose" and int(node.attrs.get("group", 1)) == 1
+    single = node.op != "ConvTranspose" and int(node.attrs.get("group", 1)) == 1
+    return plain and single and _columns(weight) <= WIDEST
 
 
 def _columns(weight: graphs.Weight) -> int:

@@ -233,3 +233,20 @@ def test_a_shared_weight_is_solved_for_all_that_it_reads() -> None:
     expected = least_squares(rows, both @ both.T, stays)
     found = result.constants()["w"].values.reshape(4, 6)
     np.testing.assert_allclose(found[:, stays], expected, rtol=1e-4, atol=1e-5)  # float32 Gram matrices
+
+
+def test_a_layer_that_is_too_wide_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxcomp.passes.channels.reconstruct.WIDEST", 30)
+    model = from_proto(NETWORKS["vgg"]())
+    dependencies = find(model.graph)
+    gone = half(model)
+    images = np.random.default_rng(0).normal(size=(4, *model.image_shape)).astype(np.float32)
+    before = {weight.name: weight.tensor.values.copy() for weight in graphs.weights(model.graph)}
+    reconstruct.reconstruct(model, dependencies, dependencies.kept(gone), ImageGrams(lambda: [images], 1))
+    changed = []
+    for weight in graphs.weights(model.graph):
+        values = weight.tensor.values
+        if not np.array_equal(values, before[weight.name]):
+            changed.append(values.size // values.shape[weight.axis])
+    assert changed
+    assert max(changed) <= 30
