@@ -141,8 +141,7 @@ def test_trained_densenet201(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     [
         (
             ("--input-size", 3),
-            "densenet-bc-40-12: an input of 3x3 is too small (stem cifar);"
-            " use an input size of at least 4",
+            "densenet-bc-40-12: an input of 3x3 is too small (stem cifar); use an input size of at least 4",
         ),
         (("--num-classes", 0), "the number of classes is 0; choose from 1 to 100000"),
         (("--seed", -1), "the seed is -1; choose from 0 to 9223372036854775807"),
