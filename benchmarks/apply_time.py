@@ -20,9 +20,9 @@ from onnxcomp import model as models
 from onnxcomp import pipeline
 from onnxcomp import recipe as recipes
 from onnxcomp.calibration import ImageCalibration
-from onnxcomp.histogram import Histogram
 from onnxcomp.model import Model
 from onnxcomp.models import build
+from onnxcomp.observed import Observed
 
 RECIPE = recipes.parse("prune,qat,distill")
 
@@ -33,7 +33,7 @@ class Timed:
     def __init__(self) -> None:
         self.seconds = 0.0
 
-    def observe(self, model: Model, tensors: Sequence[str]) -> dict[str, Histogram]:
+    def observe(self, model: Model, tensors: Sequence[str]) -> dict[str, Observed]:
         start = time.process_time()
         images = np.random.default_rng(0).standard_normal((32, *model.image_shape)).astype(np.float32)
         found = ImageCalibration(lambda: [images], threads=1).observe(model, tensors)

@@ -1,17 +1,17 @@
-"""Calibration: run the network on real images and collect histograms of its activations."""
+"""Calibration: run the network on real images and look at its activations."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from onnxcomp.errors import ModelError
-from onnxcomp.histogram import Histogram
 from onnxcomp.model import Model
+from onnxcomp.observed import Observed
 
 if TYPE_CHECKING:
     from onnxcomp.data import DataSet, ImageSet
@@ -19,40 +19,48 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImageCalibration:
-    """Observes activations over batches of images.
+    """See :class:`onnxcomp.passes.base.Calibration`.
 
     Attributes:
         batches: makes the batches anew, each float32 (B, C, H, W) as the network takes them.
         threads: of ONNX Runtime.
+        labels: int64 (N,); none where nobody asks for them.
     """
 
     batches: Callable[[], Iterable[npt.NDArray[np.float32]]]
     threads: int
+    labels: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
-    def observe(self, model: Model, tensors: Sequence[str]) -> dict[str, Histogram]:
-        """Histogram of the absolute values of each named tensor, in one pass over the images.
+    def observe(self, model: Model, tensors: Sequence[str]) -> dict[str, Observed]:
+        """What each named tensor is on all images, in one pass.
 
         Memory is bounded by one batch's activations, whatever the number of images.
 
         Raises:
             ModelError: an activation is not finite.
         """
+        found = {name: Observed() for name in tensors}
+        for values in self.run(model, tensors):
+            for name, array in values.items():
+                try:
+                    found[name].add(array)
+                except ValueError as error:
+                    raise ModelError(
+                        f"activation {name} is {error}", where="calibration", fix="check the weights"
+                    ) from error
+        return found
+
+    def run(self, model: Model, tensors: Sequence[str]) -> Iterator[dict[str, npt.NDArray[np.float32]]]:
+        """The named tensors, batch by batch; Q/DQ pairs round in float32."""
         from onnxcomp import runtime
 
-        histograms = {name: Histogram() for name in tensors}
-        computed = [name for name in tensors if name != model.image.name]
-        session = runtime.session(model, outputs=computed or None, threads=self.threads)
+        image = model.image.name
+        computed = [name for name in tensors if name != image]
+        session = runtime.session(model, outputs=computed or None, threads=self.threads, integer=False)
         for images in self.batches():
-            values = session.run(computed, {model.image.name: images}) if computed else []
-            for name, array in zip([*computed, model.image.name], [*values, images], strict=True):
-                if name in histograms:
-                    try:
-                        histograms[name].add(array)
-                    except ValueError as error:
-                        raise ModelError(
-                            f"activation {name} is {error}", where="calibration", fix="check the weights"
-                        ) from error
-        return histograms
+            values = session.run(computed, {image: images}) if computed else []
+            found = dict(zip(computed, values, strict=True))
+            yield {name: images if name == image else found[name] for name in tensors}
 
 
 def from_data(model: Model, data: DataSet, *, images: int, threads: int) -> ImageCalibration:
@@ -75,7 +83,7 @@ def from_data(model: Model, data: DataSet, *, images: int, threads: int) -> Imag
             indices = chosen[start : start + size]
             yield to_input(data.train.load(indices, (height, width)), preprocessing, channels)
 
-    return ImageCalibration(batches, threads)
+    return ImageCalibration(batches, threads, data.train.labels[chosen])
 
 
 def chosen_images(images: ImageSet, count: int, multiple: int) -> npt.NDArray[np.int64]:

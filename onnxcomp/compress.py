@@ -158,6 +158,7 @@ class Job:
                 grams=asked.grams,
                 gradients=asked.gradients,
                 alignment=self.target.alignment,
+                placement=self.target.placement,
             )
 
     def _trained(self, model: Model, name: str) -> Model:

@@ -12,7 +12,7 @@ from onnxcomp import graphs, losses
 from onnxcomp import recipe as recipes
 from onnxcomp.errors import ModelError, PassError
 from onnxcomp.model import Form, Model, Role
-from onnxcomp.passes.base import Calibration, Change, Context, Gradients, Grams
+from onnxcomp.passes.base import Calibration, Change, Context, Gradients, Grams, Placement
 from onnxcomp.recipe import Recipe
 from onnxcomp.roles import parameters
 from onnxcomp.verify import check_names, verify
@@ -41,6 +41,7 @@ def apply(
     grams: Grams | None = None,
     gradients: Gradients | None = None,
     alignment: int = 1,
+    placement: Placement = "tensorrt",
     report: Callable[[Step], None] = lambda step: None,
 ) -> Model:
     """Write the compression form of ``model``; the argument itself is left as it is.
@@ -49,7 +50,7 @@ def apply(
     must be in a legal order.
 
     Args:
-        calibration, grams, gradients, alignment: see :class:`onnxcomp.passes.base.Context`.
+        calibration, grams, gradients, alignment, placement: see :class:`onnxcomp.passes.base.Context`.
         report: called after each pass.
 
     Raises:
@@ -69,7 +70,7 @@ def apply(
     losses.remove_total(result)
     for index, step in enumerate(recipe.passes):
         before = applied.passes + recipe.passes[:index]
-        context = Context(original, calibration, grams, gradients, alignment, before)
+        context = Context(original, calibration, grams, gradients, alignment, placement, before)
         start = time.perf_counter()
         step.requires(result, context)
         change = step.apply(result, context)

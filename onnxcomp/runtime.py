@@ -50,6 +50,7 @@ def session(
     outputs: Sequence[str] | None = None,
     threads: int,
     optimize: bool = True,
+    integer: bool = True,
 ) -> Any:
     """An ``onnxruntime.InferenceSession`` on the CPU.
 
@@ -58,6 +59,7 @@ def session(
         outputs: names of the tensors to compute instead, also from inside the graph.
         threads: threads of one operator; they sleep between runs instead of spinning.
         optimize: let ONNX Runtime fuse and rewrite the graph.
+        integer: let it compute in integers where Q/DQ pairs allow it; otherwise they only round.
 
     Raises:
         ModelError: ONNX Runtime cannot load the network; carries its reason.
@@ -68,10 +70,12 @@ def session(
         where, model = str(model), load(model)
     cut = student(model) if outputs is None else subgraph(model, outputs)
     data = to_proto(cut).SerializeToString()
-    return session_of_proto(data, threads=threads, optimize=optimize, where=where)
+    return session_of_proto(data, threads=threads, optimize=optimize, integer=integer, where=where)
 
 
-def session_of_proto(data: bytes, *, threads: int, optimize: bool = True, where: str = "model") -> Any:
+def session_of_proto(
+    data: bytes, *, threads: int, optimize: bool = True, integer: bool = True, where: str = "model"
+) -> Any:
     """The same from a serialised ModelProto, as it is.
 
     Args:
@@ -87,6 +91,8 @@ def session_of_proto(data: bytes, *, threads: int, optimize: bool = True, where:
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    if not integer:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     options.log_severity_level = 4
     levels = runtime.GraphOptimizationLevel
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimize else levels.ORT_DISABLE_ALL

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from onnxcomp import extras
-from onnxcomp.histogram import Histogram
+from onnxcomp import extras, observed
+from onnxcomp.calibration import ImageCalibration
 from onnxcomp.model import LABELS, Model, to_proto
 
 
@@ -40,11 +40,14 @@ class Observed:
     """Calibration on random images, for tests of passes without a data set."""
 
     def __init__(self, count: int = 16) -> None:
-        self.count = count
+        self.labels = np.arange(count, dtype=np.int64) % 10
 
-    def observe(self, model: Model, tensors: Sequence[str]) -> dict[str, Histogram]:
-        from onnxcomp.calibration import ImageCalibration
+    def observe(self, model: Model, tensors: Sequence[str]) -> dict[str, observed.Observed]:
+        return self._of(model).observe(model, tensors)
 
-        return ImageCalibration(lambda: [images(model, self.count, seed=1)], threads=1).observe(
-            model, tensors
-        )
+    def run(self, model: Model, tensors: Sequence[str]) -> Iterator[dict[str, np.ndarray]]:
+        return self._of(model).run(model, tensors)
+
+    def _of(self, model: Model) -> ImageCalibration:
+        batch = images(model, len(self.labels), seed=1)
+        return ImageCalibration(lambda: [batch], 1, self.labels % model.num_classes)

@@ -48,7 +48,7 @@ def test_a_fixed_batch_above_the_number_of_images_repeats_some() -> None:
     assert set(chosen) == set(range(5))
 
 
-def test_histograms_see_the_input_and_the_inside() -> None:
+def test_observations_see_the_input_and_the_inside() -> None:
     model = from_proto(zoo.mlp())
     images = np.full((2, *model.image_shape), -3, np.float32)
     seen = calibration.ImageCalibration(lambda: [images, images], 1).observe(model, ["input", "active"])

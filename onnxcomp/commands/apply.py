@@ -54,7 +54,7 @@ def command(
 
     text, path = options.passes_and_model(operands, recipe_file)
     recipe = options.read_recipe(text, recipe_file, settings)
-    alignment = 1 if target is None else get_target(target).alignment
+    chosen = None if target is None else get_target(target)
     files.check_writable(output, keep=path)
     model = models.load(path)
     options.set_preprocessing(model, preprocess)
@@ -73,7 +73,8 @@ def command(
             calibration=asked.calibration,
             grams=asked.grams,
             gradients=asked.gradients,
-            alignment=alignment,
+            alignment=1 if chosen is None else chosen.alignment,
+            placement="tensorrt" if chosen is None else chosen.placement,
             report=steps.append,
         )
     models.save(result, output)

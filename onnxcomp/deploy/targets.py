@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from onnxcomp.errors import OnnxcompError
+from onnxcomp.passes.base import Placement
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Target:
             same, so the dequantized values are too, and integer kernels agree within one step where
             they do not saturate: x86 CPUs without VNNI add pairs of uint8 * int8 products in 16 bits
             (vpmaddubsw) and do saturate.
+        placement: where its runtime wants Q/DQ; see :mod:`onnxcomp.passes.qat.placement`.
         sparsity: what zeros in the weights bring there.
         alignment: its kernels are fast at numbers of channels that are multiples of it; between two
             multiples they compute as much as at the upper one.
@@ -38,6 +40,7 @@ class Target:
     max_opset: int
     weights: Literal["float", "int8"]
     activations: Literal["int8", "uint8"]
+    placement: Placement
     sparsity: str
     alignment: int
     two_four: int | None
@@ -56,6 +59,7 @@ TARGETS = {
             max_opset=17,
             weights="float",
             activations="int8",
+            placement="tensorrt",
             sparsity="zeros bring no speed: TensorRT multiplies them like any weight, and Volta (sm_72) has"
             " no 2:4 sparse tensor cores",
             alignment=32,
@@ -67,6 +71,7 @@ TARGETS = {
             max_opset=20,
             weights="int8",
             activations="int8",
+            placement="tensorrt",
             sparsity="only zeros in a 2:4 pattern bring speed, where TensorRT picks a sparse kernel; it"
             " multiplies all others like any weight",
             alignment=32,
@@ -83,6 +88,7 @@ TARGETS = {
             max_opset=21,
             weights="int8",
             activations="uint8",
+            placement="ort-cpu",
             sparsity="zeros bring no speed: ONNX Runtime's CPU kernels are dense",
             alignment=16,
             two_four=None,

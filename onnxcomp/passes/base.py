@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
-from typing import Annotated, Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +15,11 @@ from pydantic import BeforeValidator, Field
 
 from onnxcomp import graphs
 from onnxcomp.errors import PassError
-from onnxcomp.histogram import Histogram
 from onnxcomp.model import Model
+from onnxcomp.observed import Observed
 
 Array = npt.NDArray[np.float32]
+Placement = Literal["tensorrt", "ort-cpu"]
 
 
 def _as_tuple(value: Any) -> Any:
@@ -42,10 +43,20 @@ def unmatched(graph: gs.Graph, patterns: Sequence[str]) -> str:
 
 
 class Calibration(Protocol):
-    """Runs the network on real images and looks at its activations."""
+    """Runs networks on real images and looks at their activations."""
 
-    def observe(self, model: Model, tensors: Sequence[str]) -> dict[str, Histogram]:
-        """Histogram of the absolute values of each named tensor."""
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """Class of each image, (N,), in the order of the images."""
+
+    def observe(self, model: Model, tensors: Sequence[str]) -> dict[str, Observed]:
+        """What each named tensor of ``model`` is on all images, in one pass."""
+
+    def run(self, model: Model, tensors: Sequence[str]) -> Iterator[Mapping[str, Array]]:
+        """The named tensors, batch by batch, each time in the same order of the images.
+
+        Q/DQ pairs round in float32; no integer kernel takes their place.
+        """
 
 
 class Grams(Protocol):
@@ -80,6 +91,7 @@ class Context:
         calibration, grams, gradients: None when no data was given.
         alignment: the target's kernels are fast at widths that are multiples of it; 1 when no target
             was given.
+        placement: where the target wants Q/DQ, as ``Target.placement`` names it.
         applied: the passes before this one.
     """
 
@@ -88,6 +100,7 @@ class Context:
     grams: Grams | None = None
     gradients: Gradients | None = None
     alignment: int = 1
+    placement: Placement = "tensorrt"
     applied: tuple[Pass, ...] = ()
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
 from onnxcomp import graphs, pipeline, recipe, runtime
-from onnxcomp.histogram import Histogram
+from onnxcomp.calibration import ImageCalibration
 from onnxcomp.model import Model
 from onnxcomp.passes.prune import masks
 from onnxcomp.passes.prune.patterns import Unstructured
@@ -18,17 +17,9 @@ from onnxcomp.passes.prune.plan import Group, Plan
 from tests.builder import Builder, bn_relu, conv, head
 
 
-@dataclass(frozen=True)
-class NoiseCalibration:
-    """Calibrates on the images given."""
-
-    images: np.ndarray
-
-    def observe(self, model: Model, tensors: Sequence[str]) -> dict[str, Histogram]:
-        histograms = {name: Histogram() for name in tensors}
-        for name, values in zip(tensors, run(model, self.images, tensors), strict=True):
-            histograms[name].add(values)
-        return histograms
+def calibration(batch: np.ndarray) -> ImageCalibration:
+    """Calibration on the images given."""
+    return ImageCalibration(lambda: [batch], threads=1)
 
 
 def images(model: Model, count: int = 8, seed: int = 1) -> np.ndarray:
@@ -53,8 +44,8 @@ def logits(model: Model, batch: np.ndarray) -> np.ndarray:
 
 def compressed(model: Model, text: str, *, sparsity: float = 0.5) -> Model:
     """The compression form of ``model`` for recipe ``text``, its masks closed to ``sparsity``."""
-    calibration = NoiseCalibration(images(model, seed=2))
-    result = pipeline.apply(model, recipe.parse(text), calibration=calibration)
+    seen = calibration(images(model, seed=2))
+    result = pipeline.apply(model, recipe.parse(text), calibration=seen)
     constants = result.constants()
     for name, mask in graphs.masks(result.graph).items():
         values = mask.values.copy()

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from onnxcomp import graphs, pipeline, recipe
-from onnxcomp.histogram import Histogram
 from onnxcomp.model import Model
+from onnxcomp.observed import Observed
 
 ACTIVATION_SCALE = 2.0**-4
 
@@ -16,8 +16,8 @@ ACTIVATION_SCALE = 2.0**-4
 class _Unseen:
     """Calibration without images: scales are replaced afterwards."""
 
-    def observe(self, model: Model, tensors: Sequence[str]) -> dict[str, Histogram]:
-        histogram = Histogram()
+    def observe(self, model: Model, tensors: Sequence[str]) -> dict[str, Observed]:
+        histogram = Observed()
         histogram.add(np.array([8.0], np.float32))
         return dict.fromkeys(tensors, histogram)
 

@@ -14,7 +14,8 @@ from onnxcomp import graphs
 from onnxcomp.graphs import Weight
 from onnxcomp.model import Model, Role
 from onnxcomp.passes.base import Change, Context, Names, Pass, excluded, unmatched
-from onnxcomp.passes.qat.scales import Method, activation_scale, weight_scale
+from onnxcomp.passes.qat.grid import INT8
+from onnxcomp.passes.qat.scales import Method, activation_encoding, weight_scale
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,11 @@ class Qat(Pass):
         assert context.calibration is not None
         layers = self._layers(model.graph)
         data = {layer.node.inputs[0].name: layer.node.inputs[0] for layer in layers}
-        histograms = context.calibration.observe(model, list(data))
+        observed = context.calibration.observe(model, list(data))
         for name, tensor in data.items():
-            scale = activation_scale(histograms[name], self.calibration, self.percentile)
+            scale, _ = activation_encoding(observed[name], self.calibration, self.percentile, INT8)
             readers = [layer.node for layer in layers if layer.node.inputs[0] is tensor]
-            pair = _insert_pair(model, tensor, name, np.array(scale, np.float32), None)
+            pair = _insert_pair(model, tensor, name, scale, None)
             graphs.rewire(tensor, pair, readers)
         seen: dict[str, gs.Variable] = {}
         for layer in layers:

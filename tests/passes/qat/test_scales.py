@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from onnxcomp.histogram import Histogram
-from onnxcomp.passes.qat.scales import activation_scale, weight_scale
+from onnxcomp.observed import Observed
+from onnxcomp.passes.qat.grid import INT8
+from onnxcomp.passes.qat.scales import activation_encoding, weight_scale
 
 weights = hnp.arrays(
     np.float32, hnp.array_shapes(min_dims=2, max_dims=4, max_side=5), elements=st.floats(-1e3, 1e3, width=32)
@@ -40,9 +41,9 @@ def test_a_channel_of_zeros_has_scale_one() -> None:
 
 @pytest.mark.parametrize("method", ["max", "percentile", "mse"])
 def test_activation_scales_are_ordered_and_positive(method: str) -> None:
-    histogram = Histogram()
+    histogram = Observed()
     histogram.add(np.random.default_rng(0).standard_normal(10_000).astype(np.float32))
-    largest = activation_scale(histogram, "max", 99.0)
-    assert largest == histogram.largest / 127
-    assert 0 < activation_scale(histogram, method, 99.0) <= largest  # type: ignore[arg-type]
-    assert activation_scale(Histogram(), method, 99.0) == 1.0  # type: ignore[arg-type]
+    largest = activation_encoding(histogram, "max", 99.0, INT8)[0]
+    assert largest == np.float32(histogram.largest / 127)
+    assert 0 < activation_encoding(histogram, method, 99.0, INT8)[0] <= largest  # type: ignore[arg-type]
+    assert activation_encoding(Observed(), method, 99.0, INT8)[0] == 1.0  # type: ignore[arg-type]
