@@ -1,0 +1,65 @@
+"""Small questions about activations that the placements ask."""
+
+from __future__ import annotations
+
+import onnx_graphsurgeon as gs
+
+from onnxcomp import graphs
+
+PASSED = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Identity", "Dropout", "MaxPool")
+"""Operators that move values and compute none: Q/DQ may stand before or behind them."""
+AVERAGING = ("AveragePool", "GlobalAveragePool")
+
+
+def producer(tensor: gs.Tensor) -> gs.Node | None:
+    """The node that computes ``tensor``; None for an input or a constant."""
+    return tensor.inputs[0] if tensor.inputs else None
+
+
+def readers(tensor: gs.Tensor) -> list[gs.Node]:
+    """The student's nodes that read ``tensor``."""
+    return [node for node in tensor.outputs if graphs.is_student(node)]
+
+
+def is_activation(tensor: gs.Tensor) -> bool:
+    """Neither constant nor a weight behind mask and Q/DQ."""
+    return not tensor.is_empty() and graphs.constant_behind(tensor) is None
+
+
+def is_sum(node: gs.Node) -> bool:
+    """An Add of two activations of one shape: a residual connection."""
+    if node.op != "Add" or not all(is_activation(tensor) for tensor in node.inputs):
+        return False
+    left, right = (tensor.shape for tensor in node.inputs)
+    return left is None or right is None or list(left) == list(right)
+
+
+def joins_channels(node: gs.Node) -> bool:
+    """A Concat of several images' channels."""
+    return (
+        node.op == "Concat"
+        and len(node.inputs) > 1
+        and int(node.attrs.get("axis", 0)) in (1, -3)
+        and all(is_activation(tensor) for tensor in node.inputs)
+    )
+
+
+def is_standalone(node: gs.Node) -> bool:
+    """A BatchNormalization that cannot be folded into a convolution before it."""
+    if node.op != "BatchNormalization":
+        return False
+    before = producer(node.inputs[0])
+    return (
+        before is None
+        or before.op not in ("Conv", "ConvTranspose", "Gemm")
+        or len(readers(node.inputs[0])) > 1
+    )
+
+
+def depths(graph: gs.Graph) -> dict[str, int]:
+    """Nodes on the longest way from an input to each tensor, by name; the graph is sorted."""
+    found: dict[str, int] = {}
+    for node in graph.nodes:
+        depth = 1 + max((found.get(tensor.name, 0) for tensor in node.inputs), default=0)
+        found.update(dict.fromkeys((tensor.name for tensor in node.outputs), depth))
+    return found

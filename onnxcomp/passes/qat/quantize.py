@@ -1,0 +1,60 @@
+"""From a placement to Q/DQ pairs with calibrated scales."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from onnxcomp import graphs
+from onnxcomp.model import Model
+from onnxcomp.observed import Observed, together
+from onnxcomp.passes.base import Array, Calibration
+from onnxcomp.passes.qat.insert import Encoding, quantize_activations, quantize_weights
+from onnxcomp.passes.qat.placement import Placement
+from onnxcomp.passes.qat.scales import activation_encoding, weight_scale
+
+if TYPE_CHECKING:
+    from onnxcomp.passes.qat.qat import Qat
+
+
+def quantize(model: Model, placement: Placement, calibration: Calibration, options: Qat) -> None:
+    """Observe the sites, find all scales, insert the pairs; in place."""
+    observed = calibration.observe(model, list(placement.sites))
+    insert(
+        model, placement, encodings(placement, observed, options), weight_scales(model, placement, options)
+    )
+
+
+def encodings(placement: Placement, observed: Mapping[str, Observed], options: Qat) -> dict[str, Encoding]:
+    """Scale and zero point by the first site of each group."""
+    found = {}
+    for group in placement.groups():
+        seen = together(observed[site.tensor.name] for site in group)
+        found[group[0].tensor.name] = activation_encoding(
+            seen, options.calibration, options.percentile, placement.grid
+        )
+    return found
+
+
+def weight_scales(model: Model, placement: Placement, options: Qat) -> dict[str, Array]:
+    """Scales of the quantised weights, of what their masks leave."""
+    masks = graphs.masks(model.graph)
+    found: dict[str, Array] = {}
+    for layer in placement.layers:
+        if layer.name not in found:
+            mask = masks.get(layer.name)
+            values = layer.tensor.values if mask is None else layer.tensor.values * mask.values
+            found[layer.name] = weight_scale(values, layer.axis)
+    return found
+
+
+def insert(
+    model: Model,
+    placement: Placement,
+    activations: Mapping[str, Encoding],
+    weights: Mapping[str, Array],
+) -> None:
+    """The pairs, with scales that are known; in place."""
+    quantize_activations(model, placement, activations)
+    quantize_weights(model, placement.layers, weights)
+    model.graph.toposort()
