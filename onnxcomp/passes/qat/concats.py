@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from onnxcomp.model import Model
 from onnxcomp.passes.base import Context
 from onnxcomp.passes.qat.placement import ConcatMode
-from onnxcomp.passes.qat.quantize import encodings, insert, weight_scales
+from onnxcomp.passes.qat.quantize import insert
 from onnxcomp.passes.qat.sqnr import logits, sqnr
 
 if TYPE_CHECKING:
@@ -42,12 +42,7 @@ def choose(options: Qat, model: Model, context: Context) -> tuple[ConcatMode, tu
     for mode in MODES:
         trial = model.copy()
         placement = options.place(trial, context, mode)
-        insert(
-            trial,
-            placement,
-            encodings(placement, observed, options),
-            weight_scales(trial, placement, options),
-        )
+        insert(trial, placement, observed, options)
         found[mode] = sqnr(reference, logits(trial, context.calibration, BATCHES))
     best = max(found.values())
     mode = next(mode for mode in MODES if found[mode] >= best - COST)

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 def quantize(model: Model, placement: Placement, calibration: Calibration, options: Qat) -> None:
     """Observe the sites, find all scales, insert the pairs; in place."""
     observed = calibration.observe(model, list(placement.sites))
-    insert(
-        model, placement, encodings(placement, observed, options), weight_scales(model, placement, options)
-    )
+    insert(model, placement, observed, options)
 
 
 def encodings(placement: Placement, observed: Mapping[str, Observed], options: Qat) -> dict[str, Encoding]:
@@ -48,13 +46,8 @@ def weight_scales(model: Model, placement: Placement, options: Qat) -> dict[str,
     return found
 
 
-def insert(
-    model: Model,
-    placement: Placement,
-    activations: Mapping[str, Encoding],
-    weights: Mapping[str, Array],
-) -> None:
-    """The pairs, with scales that are known; in place."""
-    quantize_activations(model, placement, activations)
-    quantize_weights(model, placement.layers, weights)
+def insert(model: Model, placement: Placement, observed: Mapping[str, Observed], options: Qat) -> None:
+    """The pairs, from what was observed of all sites; in place."""
+    quantize_activations(model, placement, encodings(placement, observed, options))
+    quantize_weights(model, placement.layers, weight_scales(model, placement, options))
     model.graph.toposort()

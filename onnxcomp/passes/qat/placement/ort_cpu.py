@@ -91,9 +91,7 @@ def _is_fused(node: gs.Node) -> bool:
     if node.op == "BatchNormalization":
         return not walk.is_standalone(node)
     before = walk.producer(source)
-    return (
-        node.op in FUSED and before is not None and before.op not in (*walk.PASSED, *walk.AVERAGING, "Concat")
-    )
+    return node.op in FUSED and before is not None and before.op in FUSING
 
 
 def _tensors(graph: gs.Graph) -> list[gs.Tensor]:

@@ -45,9 +45,9 @@ def place(graph: gs.Graph, switches: Switches) -> Placement:
         _pools(graph, found)
     quantized = {id(node) for site in found.sites.values() for node in site.readers}
     for node in graph.nodes:
-        if graphs.is_student(node) and node.op in FLOAT and id(node) not in quantized:
-            if node.op != "BatchNormalization" or walk.is_standalone(node):
-                found.left.append(Left(node.name, node.op, FLOAT[node.op]))
+        stays = node.op in FLOAT and (node.op != "BatchNormalization" or walk.is_standalone(node))
+        if stays and graphs.is_student(node) and id(node) not in quantized:
+            found.left.append(Left(node.name, node.op, FLOAT[node.op]))
     return found
 
 
