@@ -18,6 +18,8 @@ from onnxcomp.passes.qat.placement.sites import Left, Placement
 from onnxcomp.passes.qat.placement.switches import Switches
 
 FUSED = ("Relu", "Clip")
+FUSING = ("Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "Add")
+"""What may be followed by one of these within one kernel."""
 FLOAT: dict[str, str] = {
     "LayerNormalization": "ONNX Runtime has no integer kernel for it",
     "Softmax": "its range does not suit INT8",
