@@ -87,7 +87,12 @@ def from_data(model: Model, data: DataSet, *, images: int, threads: int) -> Imag
 
 
 def chosen_images(images: ImageSet, count: int, multiple: int) -> npt.NDArray[np.int64]:
-    """Indices of ``count`` images, evenly spaced; at most all, rounded up to a multiple."""
+    """Indices of ``count`` images, evenly spaced; at most all, rounded up to a multiple.
+
+    In a random order, always the same: folders hold one class after the other, and a batch of one class
+    has other statistics than the data.
+    """
     count = min(count, len(images))
     count += -count % multiple
-    return np.linspace(0, len(images) - 1, count).astype(np.int64)
+    evenly = np.linspace(0, len(images) - 1, count).astype(np.int64)
+    return np.random.default_rng(0).permutation(evenly)
