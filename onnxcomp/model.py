@@ -40,6 +40,7 @@ class Role(str, Enum):
     TRAINABLE = "trainable"
     MASK = "mask"
     SCALE = "scale"
+    LEARNED_SCALE = "learned-scale"
     STATISTIC = "statistic"
     TEACHER = "teacher"
 

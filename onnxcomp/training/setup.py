@@ -10,6 +10,7 @@ from onnxcomp.data import DataSet, TrainingBatches
 from onnxcomp.errors import CheckpointError, TrainingError
 from onnxcomp.model import Form, Model, Role
 from onnxcomp.preprocess import ensure_preprocessing
+from onnxcomp.training import quantization
 from onnxcomp.training.checkpoints import Checkpoints
 from onnxcomp.training.config import TrainConfig
 from onnxcomp.training.ranks import Ranks
@@ -97,8 +98,8 @@ def training_batches(model: Model, data: DataSet, config: TrainConfig, ranks: in
 def trainee_of(model: Model, config: TrainConfig) -> Model:
     """The compression form that the engine is built for; ``model`` stays as it is.
 
-    It has the task loss, smoothed where ``config`` asks for it; frozen statistics are no longer among
-    what a step moves, so that the engine normalises with them.
+    It has the task loss, smoothed where ``config`` asks for it; scales that learn have their role; frozen
+    statistics are no longer among what a step moves, so that the engine normalises with them.
 
     Raises:
         ModelError: the model is quantised already or gives probabilities.
@@ -106,6 +107,7 @@ def trainee_of(model: Model, config: TrainConfig) -> Model:
     trainee = pipeline.with_task_loss(model).copy()
     if config.label_smoothing:
         losses.smooth_labels(trainee, config.label_smoothing)
+    quantization.learn_scales(trainee)
     if config.batch_norm == "frozen":
         trainee.roles = {name: role for name, role in trainee.roles.items() if role is not Role.STATISTIC}
     return trainee

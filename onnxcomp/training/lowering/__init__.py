@@ -15,6 +15,7 @@ from onnxcomp.training.lowering import (
     channel_major,
     fake_quant,
     integer_kernels,
+    learned_scales,
     merge_masks,
     padding,
     projected,
@@ -40,6 +41,7 @@ BEFORE: tuple[Lowering, ...] = (
     channel_major.LOWERING,
     small_conv.LOWERING,
     average_pool.LOWERING,
+    learned_scales.LOWERING,
     *LATE,
 )
 """Of the training form, in the order in which they run."""

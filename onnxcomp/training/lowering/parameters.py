@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from onnxcomp.errors import TrainingError
 from onnxcomp.model import LABELS, LOSS, Model, Role
+from onnxcomp.training import quantization
 from onnxcomp.training.blocks import line_aligned
 from onnxcomp.training.engine import Rewrite
 from onnxcomp.training.lowering.channel_ops import Dims
@@ -33,6 +34,7 @@ class Training:
         image: name of the image input; its shape in ``graph`` is static.
         logits: name of the logits output.
         losses: names of the scalar outputs, the total first.
+        levels: quantised weights are the integers ``-levels..levels``.
         batch_size: images in a step.
         small_convs: input and output sizes of convolutions that the channel-major layout leaves to
             their own lowering, by node name.
@@ -47,14 +49,15 @@ class Training:
     parameters: dict[str, Array] = field(default_factory=dict)
     roles: dict[str, Role] = field(default_factory=dict)
     teacher: dict[str, Array] = field(default_factory=dict)
+    levels: int = 127
     batch_size: int = 1
     small_convs: dict[str, tuple[Dims, Dims]] = field(default_factory=dict)
     without: frozenset[str] = frozenset()
     rewrites: list[Rewrite] = field(default_factory=list)
 
-    def names(self, role: Role) -> list[str]:
-        """Parameters of one role, in graph order."""
-        return [name for name, value in self.roles.items() if value is role]
+    def names(self, *roles: Role) -> list[str]:
+        """Parameters of these roles, in graph order."""
+        return [name for name, value in self.roles.items() if value in roles]
 
 
 def aligned(shape: tuple[int, ...]) -> Array:
@@ -78,7 +81,8 @@ def separate(model: Model) -> Training:
         )
     graph = model.graph.copy()
     terms = tuple(t.name for t in model.graph.outputs if t.name in model.losses)
-    training = Training(graph, model.image.name, model.logits.name, (LOSS, *terms))
+    levels = quantization.levels(model)
+    training = Training(graph, model.image.name, model.logits.name, (LOSS, *terms), levels=levels)
     for name, tensor in graph.tensors().items():
         role = model.roles.get(name)
         if role is None or not isinstance(tensor, gs.Constant) or tensor.dtype != np.float32:

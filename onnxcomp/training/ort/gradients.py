@@ -30,7 +30,7 @@ def differentiate(training: Training) -> tuple[onnx.ModelProto, list[str]]:
     Raises:
         TrainingError: a node on the way from a trainable to the loss has no gradient.
     """
-    trained = differentiable_path(training.graph, training.names(Role.TRAINABLE), LOSS)
+    trained = differentiable_path(training.graph, training.names(Role.TRAINABLE, Role.LEARNED_SCALE), LOSS)
     bindings = extras.training_bindings()
     options = extras.onnxruntime().SessionOptions()
     options.log_severity_level = 4
