@@ -10,7 +10,6 @@ import pytest
 from onnxcomp import graphs, pipeline
 from onnxcomp import model as models
 from onnxcomp import recipe as recipes
-from onnxcomp.errors import PassError
 from tests import run, zoo
 from tests.builder import Builder
 

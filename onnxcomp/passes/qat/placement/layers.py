@@ -9,6 +9,7 @@ import onnx_graphsurgeon as gs
 from onnxcomp import graphs
 from onnxcomp.graphs import Weight
 from onnxcomp.passes.base import excluded
+from onnxcomp.passes.qat.placement import walk
 from onnxcomp.passes.qat.placement.switches import Switches
 
 TINY = 16
@@ -41,7 +42,7 @@ def _obstacle(weight: Weight, axis: int) -> str:
 def _wish(graph: gs.Graph, weight: Weight, switches: Switches) -> str:
     if excluded(weight, switches.exclude):
         return "qat.exclude names it"
-    if not switches.first and any(weight.node.inputs[0] is tensor for tensor in graph.inputs):
+    if not switches.first and _reads_image(graph, weight.node):
         return "qat.first=false"
     if not switches.last and _gives_logits(graph, weight.node):
         return "qat.last=false"
@@ -63,7 +64,16 @@ def _channels(weight: Weight) -> tuple[int, int]:
     return int(per_group) * int(weight.node.attrs.get("group", 1)), int(outputs)
 
 
-PASSED = ("Add", "Flatten", "Reshape", "Identity", "Squeeze")
+def _reads_image(graph: gs.Graph, node: gs.Node) -> bool:
+    """Whether the data input is the image, but for a change of shape."""
+    tensor = node.inputs[0]
+    while tensor.inputs and tensor.inputs[0].op in walk.PASSED:
+        tensor = tensor.inputs[0].inputs[0]
+    return any(tensor is image for image in graph.inputs)
+
+
+BEHIND = ("Add", "Flatten", "Reshape", "Identity", "Squeeze")
+"""A bias and changes of shape."""
 
 
 def _gives_logits(graph: gs.Graph, node: gs.Node) -> bool:
@@ -71,7 +81,7 @@ def _gives_logits(graph: gs.Graph, node: gs.Node) -> bool:
     tensor = node.outputs[0]
     while not any(tensor is output for output in graph.outputs):
         readers = [reader for reader in tensor.outputs if graphs.is_student(reader)]
-        if len(readers) != 1 or readers[0].op not in PASSED:
+        if len(readers) != 1 or readers[0].op not in BEHIND:
             return False
         tensor = readers[0].outputs[0]
     return True

@@ -2,12 +2,13 @@
 
 ONNX Runtime computes an operator in integers only where all its inputs and its output are quantised. So
 each such tensor gets one pair that all its readers share. Between a layer and the BatchNormalization, Relu or
-Clip that is fused into it there is none. A standalone BatchNormalization becomes a depthwise convolution at
-`finalize`.
+Clip that is fused into it there is none. MatMul has a kernel that reads integers and writes floats, for the
+Add of a bias behind it. A standalone BatchNormalization becomes a depthwise convolution at `finalize`.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnxcomp import graphs
@@ -17,6 +18,7 @@ from onnxcomp.passes.qat.placement.layers import decide
 from onnxcomp.passes.qat.placement.sites import Left, Placement
 from onnxcomp.passes.qat.placement.switches import Switches
 
+LAYERS = "inputs and outputs of layers"
 FUSED = ("Relu", "Clip")
 FUSING = ("Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "Add")
 """What may be followed by one of these within one kernel."""
@@ -39,10 +41,11 @@ def place(graph: gs.Graph, switches: Switches) -> Placement:
             found.left.append(Left(weight.node.name, weight.node.op, reason))
         else:
             found.layers.append(weight)
-            integer[id(weight.node)] = "inputs and outputs of layers"
+            integer[id(weight.node)] = LAYERS
+    layers = set(integer)
     for node in graph.nodes:
         if graphs.is_student(node) and id(node) not in integer:
-            kind = _kind(node, switches)
+            kind = _kind(node, switches, layers)
             if kind:
                 integer[id(node)] = kind
             elif node.op in FLOAT:
@@ -54,11 +57,12 @@ def place(graph: gs.Graph, switches: Switches) -> Placement:
     return found
 
 
-def _kind(node: gs.Node, switches: Switches) -> str:
+def _kind(node: gs.Node, switches: Switches, layers: set[int]) -> str:
     """What ONNX Runtime computes in integers besides layers, or ""."""
     if walk.is_standalone(node) and len(node.inputs[0].shape or ()) == 4:
         return "inputs and outputs of standalone BatchNormalization"
-    if switches.residual and walk.is_sum(node):
+    sums = switches.residual and walk.is_sum(node)
+    if sums and any(walk.from_convolution(tensor, layers) for tensor in node.inputs):
         return "inputs and outputs of residual Add"
     if switches.pooling and node.op in walk.AVERAGING:
         return "inputs and outputs of average pooling"
@@ -108,10 +112,10 @@ def _tensors(graph: gs.Graph) -> list[gs.Tensor]:
 def _site(graph: gs.Graph, tensor: gs.Tensor, integer: dict[int, str], found: Placement) -> None:
     """A pair where an integer kernel reads or writes ``tensor``; the logits stay float."""
     readers = walk.readers(tensor)
-    if not readers or any(tensor is output for output in graph.outputs):
+    if not readers or tensor.dtype != np.float32 or any(tensor is output for output in graph.outputs):
         return
     before = _computing(tensor)
-    written = before is not None and id(before) in integer
+    written = before is not None and id(before) in integer and before.op != "MatMul"
     reading = [node for node in readers if id(node) in integer]
     if reading or written:
         kind = integer[id(reading[0])] if reading else integer[id(before)]

@@ -69,6 +69,10 @@ class Placement:
         if reason not in site.reasons:
             site.reasons.append(reason)
 
+    def reads(self, node: gs.Node) -> bool:
+        """Whether ``node`` reads something quantised."""
+        return any(node is reader for site in self.sites.values() for reader in site.readers)
+
     def tie(self, names: Iterable[str]) -> None:
         """Let tensors share one scale, together with all that share one with any of them."""
         roots = sorted({self.root(name) for name in names})

@@ -89,25 +89,12 @@ def _residuals(graph: gs.Graph, found: Placement) -> None:
     for node in graph.nodes:
         if not graphs.is_student(node) or not walk.is_sum(node):
             continue
-        branches = [tensor for tensor in node.inputs if _from_layer(tensor, layers)]
+        branches = [tensor for tensor in node.inputs if walk.from_convolution(tensor, layers)]
         if branches:
             fused = max(branches, key=lambda tensor: depths.get(tensor.name, 0))
             other = next((tensor for tensor in node.inputs if tensor is not fused), None)
             if other is not None:
                 found.quantize(other, [node], "identity inputs of residual Add")
-
-
-def _from_layer(tensor: gs.Tensor, layers: set[int]) -> bool:
-    """Whether ``tensor`` comes from a quantised convolution, through BatchNormalization at most."""
-    while len(walk.readers(tensor)) == 1:
-        node = walk.producer(tensor)
-        if node is None:
-            return False
-        if node.op == "BatchNormalization":
-            tensor = node.inputs[0]
-            continue
-        return node.op == "Conv" and id(node) in layers
-    return False
 
 
 def _pre_activations(graph: gs.Graph, found: Placement) -> None:
@@ -116,8 +103,7 @@ def _pre_activations(graph: gs.Graph, found: Placement) -> None:
         if graphs.is_student(node) and walk.is_standalone(node):
             tensor = node.inputs[0]
             before = walk.producer(tensor)
-            covered = before is not None and any(t.name in found.sites for t in before.inputs)
-            if not (before is not None and walk.joins_channels(before) and covered):
+            if before is None or not walk.joins_channels(before) or not found.reads(before):
                 found.quantize(tensor, [node], "inputs of standalone BatchNormalization")
 
 

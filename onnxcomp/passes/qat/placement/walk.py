@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import onnx_graphsurgeon as gs
 
 from onnxcomp import graphs
@@ -40,6 +42,7 @@ def joins_channels(node: gs.Node) -> bool:
         node.op == "Concat"
         and len(node.inputs) > 1
         and int(node.attrs.get("axis", 0)) in (1, -3)
+        and len(node.outputs[0].shape or ()) == 4  # of token sequences it joins tokens
         and all(is_activation(tensor) for tensor in node.inputs)
     )
 
@@ -54,6 +57,20 @@ def is_standalone(node: gs.Node) -> bool:
         or before.op not in ("Conv", "ConvTranspose", "Gemm")
         or len(readers(node.inputs[0])) > 1
     )
+
+
+def from_convolution(tensor: gs.Tensor, layers: Collection[int]) -> bool:
+    """Whether ``tensor`` comes from one of the convolutions, through BatchNormalization at most.
+
+    Args:
+        layers: ids of nodes.
+    """
+    while len(readers(tensor)) == 1:
+        node = producer(tensor)
+        if node is None or node.op != "BatchNormalization":
+            return node is not None and node.op == "Conv" and id(node) in layers
+        tensor = node.inputs[0]
+    return False
 
 
 def depths(graph: gs.Graph) -> dict[str, int]:
