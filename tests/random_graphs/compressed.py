@@ -29,7 +29,8 @@ def compressed(model: Model, passes: str, seed: int = 0) -> Model:
     that the order of summation, which changes when channels go, rounds no activation to the other side.
     """
     everything = "prune{keep_first=false keep_last=false}"
-    result = pipeline.apply(model, recipe.parse(passes.replace("prune", everything)), calibration=_Unseen())
+    text = passes.replace("prune", everything).replace("qat", "qat{concat=shared}")
+    result = pipeline.apply(model, recipe.parse(text), calibration=_Unseen())
     rng = np.random.default_rng(seed)
     for mask in graphs.masks(result.graph).values():
         mask.values = (rng.random(mask.values.shape) < 0.7).astype(np.float32)
