@@ -72,6 +72,7 @@ def _lines(report: Report, target: Target) -> list[str]:
             f"Q/DQ: {report.quantized_weights} weights ({weights}), "
             f"{report.quantized_activations} activations ({target.activations})"
         )
+    lines += report.lines()
     if report.opset_before == report.opset_after:
         lines.append(f"opset {report.opset_after}")
     else:

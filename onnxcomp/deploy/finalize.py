@@ -1,8 +1,8 @@
 """From the compression form to the file that is deployed.
 
 In order: teacher, losses and labels go; masks are multiplied in; channels that nobody reads go;
-weights become integers; each BatchNormalization is folded where legal; Q/DQ takes the shape the
-target wants; the opset comes down to one the target parses.
+weights become integers; each BatchNormalization is folded where legal; what of a kernel only meets
+padding goes; Q/DQ takes the shape the target wants; the opset comes down to one the target parses.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import onnx_graphsurgeon as gs
 
 from onnxcomp import graphs, recipe
 from onnxcomp.deploy import qdq
+from onnxcomp.deploy.crop import Crops, crop_kernels
 from onnxcomp.deploy.fold_bn import Folds, fold_bn
+from onnxcomp.deploy.integer import Integer, Kernels, integer_form, kernels
 from onnxcomp.deploy.opset import lower_opset
 from onnxcomp.deploy.targets import Target
 from onnxcomp.errors import ModelError
@@ -40,6 +42,10 @@ class Report:
         quantized_weights: weights behind Q/DQ.
         quantized_activations: activations behind Q/DQ.
         folds: BatchNormalization nodes folded and kept.
+        crops: kernels without what only met padding.
+        integer: what was rewritten for integer kernels; None for targets that fuse Q/DQ themselves.
+        kernels: which operators run in integers; None as above, or where nothing is quantized.
+        notes: what the user should know besides, a sentence each.
     """
 
     target: str
@@ -52,6 +58,23 @@ class Report:
     quantized_weights: int
     quantized_activations: int
     folds: Folds
+    crops: Crops
+    integer: Integer | None
+    kernels: Kernels | None
+    notes: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """Crops, integer kernels and notes in lines for the console."""
+        crops, found = self.crops, []
+        if crops.kernels:
+            found.append(f"cropped {crops.kernels} kernels: {crops.weights:,} weights only met padding")
+        if self.integer and self.integer.convolutions:
+            found.append(f"{self.integer.convolutions} BatchNormalization are depthwise convolutions now")
+        if self.kernels:
+            found += self.kernels.lines()
+        if self.integer:
+            found += [f"  {name}: {reason}" for name, reason in self.integer.kept]
+        return [*found, *self.notes]
 
 
 def finalize(model: Model, target: Target, *, fold: bool = True) -> Model:
@@ -60,7 +83,7 @@ def finalize(model: Model, target: Target, *, fold: bool = True) -> Model:
     Args:
         model: inference or compression form.
         target: see :mod:`onnxcomp.deploy.targets`.
-        fold: False leaves every BatchNormalization where it is.
+        fold: False leaves every BatchNormalization where it is, and what is between pairs.
 
     Raises:
         ModelError: already deployable, quantized in another way, or beyond the target's opset.
@@ -79,14 +102,14 @@ def finalize_report(model: Model, target: Target, *, fold: bool = True) -> tuple
     alignment = int(model.given.get("alignment", target.alignment))
     applied = recipe.parse(model.recipe).passes if model.recipe else ()
     channels = 0 if mask_pattern(applied) else cut_dead(result, alignment)
-    qdq.check_symmetric(graph)
+    qdq.check_pairs(graph, target)
     weights = qdq.store_integers(graph)
+    activations = sum(not isinstance(pair.source, gs.Constant) for pair in graphs.quantizers(graph))
     folds = fold_bn(graph) if fold else Folds()
+    crops = crop_kernels(graph)
     if target.weights == "float":
         qdq.store_floats(graph)
-    if target.activations == "uint8":
-        qdq.use_uint8_activations(graph)
-    activations = sum(not isinstance(pair.source, gs.Constant) for pair in graphs.quantizers(graph))
+    integer, notes = _use_integers(graph, target, rewrite=fold)
     lower_opset(graph, target.max_opset)
     graph.cleanup().toposort()
     result.form = Form.DEPLOYABLE
@@ -103,8 +126,26 @@ def finalize_report(model: Model, target: Target, *, fold: bool = True) -> tuple
         quantized_weights=weights,
         quantized_activations=activations,
         folds=folds,
+        crops=crops,
+        integer=integer,
+        kernels=kernels(graph) if target.placement == "ort-cpu" and activations else None,
+        notes=notes,
     )
     return result, report
+
+
+def _use_integers(
+    graph: gs.Graph, target: Target, *, rewrite: bool
+) -> tuple[Integer | None, tuple[str, ...]]:
+    """What the target's activations are to be; what was rewritten for integer kernels, and notes."""
+    if target.activations != "uint8":
+        return None, ()
+    if qdq.use_uint8_activations(graph):
+        note = (
+            f"its Q/DQ stand where TensorRT wants them: apply qat with --target {target.name} is faster here"
+        )
+        return None, (note,)
+    return (integer_form(graph) if rewrite else None), ()
 
 
 def _multiply_masks(graph: gs.Graph) -> tuple[int, int]:

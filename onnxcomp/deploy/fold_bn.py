@@ -19,6 +19,7 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from onnxcomp import graphs
+from onnxcomp.deploy.affine import UnsuitableError, affine
 from onnxcomp.deploy.qdq import scale_integers
 
 FOLDABLE = ("Conv", "ConvTranspose", "Gemm")
@@ -38,18 +39,6 @@ class Folds:
     kept: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True)
-class _Affine:
-    """Per output channel: bn(y) = factor * y + shift. float64, shape (C,)."""
-
-    factor: NDArray[np.float64]
-    shift: NDArray[np.float64]
-
-
-class _NotFoldableError(Exception):
-    """Why one BatchNormalization stays; never leaves this module."""
-
-
 def fold_bn(graph: gs.Graph) -> Folds:
     """Fold in place; quantized weights must be INT8 constant -> DequantizeLinear (per channel or not).
 
@@ -63,7 +52,7 @@ def fold_bn(graph: gs.Graph) -> Folds:
         try:
             _fold(graph, node, axes)
             folded.append(node.name)
-        except _NotFoldableError as refusal:
+        except UnsuitableError as refusal:
             kept.append((node.name, str(refusal)))
     graph.cleanup(remove_unused_graph_inputs=False)
     return Folds(tuple(folded), tuple(kept))
@@ -73,16 +62,16 @@ def _fold(graph: gs.Graph, bn: gs.Node, axes: dict[str, int]) -> None:
     node = _producer(graph, bn)
     constant, dequantize = _weight(node)
     axis = axes[node.name]
-    affine = _affine(bn, constant.shape[axis])
-    bias = _bias(node, affine.factor.size)
-    new_bias = _as_float32(bias * affine.factor + affine.shift)
+    change = affine(bn, constant.shape[axis])
+    bias = bias_values(node, len(change.factor))
+    new_bias = _as_float32(bias * change.factor + change.shift)
     if dequantize is None:
-        values = constant.values.astype(np.float64) * graphs.along(affine.factor, axis, constant.values.ndim)
+        values = constant.values.astype(np.float64) * graphs.along(change.factor, axis, constant.values.ndim)
         constant.values = _as_float32(values) + np.float32(0)  # -0 becomes 0
     else:
-        _check_integers(constant, dequantize, affine.factor, axis)
+        _check_integers(constant, dequantize, change.factor, axis)
         scale, zero = dequantize.inputs[1:3]
-        constant.values, scale.values = scale_integers(constant.values, scale.values, affine.factor, axis)
+        constant.values, scale.values = scale_integers(constant.values, scale.values, change.factor, axis)
         zero.values = np.zeros(scale.values.shape, np.int8)
         dequantize.attrs["axis"] = axis
     _set_bias(graph, node, bn, new_bias)
@@ -93,14 +82,24 @@ def _fold(graph: gs.Graph, bn: gs.Node, axes: dict[str, int]) -> None:
 
 def _producer(graph: gs.Graph, bn: gs.Node) -> gs.Node:
     source = bn.inputs[0]
-    node = source.inputs[0] if source.inputs else None
+    node, pair = _computing(source)
     if node is None or node.op not in FOLDABLE:
-        raise _NotFoldableError(f"it follows {node.op if node else 'the input'}, not a convolution")
+        raise UnsuitableError(f"it follows {node.op if node else 'the input'}, not a convolution")
+    if pair:
+        raise UnsuitableError(f"Q/DQ stands between it and {node.name}")
     if len(source.outputs) > 1 or any(source is output for output in graph.outputs):
-        raise _NotFoldableError(f"the output of {node.name} has other readers")
+        raise UnsuitableError(f"the output of {node.name} has other readers")
     if node.op == "ConvTranspose" and node.attrs.get("group", 1) != 1:
-        raise _NotFoldableError(f"{node.name} is a grouped ConvTranspose")
+        raise UnsuitableError(f"{node.name} is a grouped ConvTranspose")
     return node
+
+
+def _computing(tensor: gs.Tensor) -> tuple[gs.Node | None, bool]:
+    """The node that computes ``tensor``, and whether Q/DQ stands behind it."""
+    pair = False
+    while tensor.inputs and tensor.inputs[0].op in ("QuantizeLinear", "DequantizeLinear"):
+        tensor, pair = tensor.inputs[0].inputs[0], True
+    return (tensor.inputs[0] if tensor.inputs else None), pair
 
 
 def _weight(node: gs.Node) -> tuple[gs.Constant, gs.Node | None]:
@@ -108,39 +107,29 @@ def _weight(node: gs.Node) -> tuple[gs.Constant, gs.Node | None]:
     if tensor.inputs and tensor.inputs[0].op == "DequantizeLinear":
         dequantize = tensor.inputs[0]
         if len(tensor.outputs) > 1:
-            raise _NotFoldableError(f"the weight of {node.name} is shared")
+            raise UnsuitableError(f"the weight of {node.name} is shared")
         tensor = dequantize.inputs[0]
     if not isinstance(tensor, gs.Constant):
-        raise _NotFoldableError(f"the weight of {node.name} is not constant")
+        raise UnsuitableError(f"the weight of {node.name} is not constant")
     if len(tensor.outputs) > 1:
-        raise _NotFoldableError(f"the weight of {node.name} is shared")
+        raise UnsuitableError(f"the weight of {node.name} is shared")
     return tensor, dequantize
 
 
-def _affine(bn: gs.Node, channels: int) -> _Affine:
-    if not all(isinstance(tensor, gs.Constant) for tensor in bn.inputs[1:5]):
-        raise _NotFoldableError("its parameters are not constant")
-    gamma, beta, mean, variance = (tensor.values.astype(np.float64) for tensor in bn.inputs[1:5])
-    variance = variance + bn.attrs.get("epsilon", 1e-5)
-    if np.any(variance <= 0):
-        raise _NotFoldableError("its variance is not above 0")
-    factor = gamma / np.sqrt(variance)
-    shift = beta - mean * factor
-    if factor.shape != (channels,) or not np.all(np.isfinite([factor, shift])):
-        raise _NotFoldableError("its parameters are not finite")
-    return _Affine(factor, shift)
+def bias_values(node: gs.Node, channels: int) -> NDArray[np.float64]:
+    """The bias of a Conv, ConvTranspose or Gemm as it is added to the output: float64, shape (C,).
 
-
-def _bias(node: gs.Node, channels: int) -> NDArray[np.float64]:
-    """The node's bias as it is added to the output: float64, shape (C,)."""
+    Raises:
+        UnsuitableError: it is not constant, or a Gemm's differs between rows.
+    """
     tensor = _bias_tensor(node)
     if tensor is None:
         return np.zeros(channels)
     if not isinstance(tensor, gs.Constant):
-        raise _NotFoldableError(f"the bias of {node.name} is not constant")
+        raise UnsuitableError(f"the bias of {node.name} is not constant")
     values = tensor.values
     if values.ndim and values.size != values.shape[-1]:
-        raise _NotFoldableError(f"the bias of {node.name} differs between rows")
+        raise UnsuitableError(f"the bias of {node.name} differs between rows")
     beta = node.attrs.get("beta", 1.0) if node.op == "Gemm" else 1.0
     return np.broadcast_to(values.reshape(-1).astype(np.float64) * beta, (channels,))
 
@@ -168,15 +157,15 @@ def _check_integers(
     scale, zero = dequantize.inputs[1:3]
     rank = constant.values.ndim
     if scale.values.ndim and int(dequantize.attrs.get("axis", 1)) % rank != axis:
-        raise _NotFoldableError("its weight is quantized along another axis")
+        raise UnsuitableError("its weight is quantized along another axis")
     if len(scale.outputs) > 1 or len(zero.outputs) > 1:
-        raise _NotFoldableError("its weight shares its scale or zero point with another")
+        raise UnsuitableError("its weight shares its scale or zero point with another")
     if np.any((constant.values == -128) & (graphs.along(factor, axis, rank) < 0)):
-        raise _NotFoldableError("its weight holds the integer -128, which has no opposite")
+        raise UnsuitableError("its weight holds the integer -128, which has no opposite")
     _as_float32(scale.values.astype(np.float64) * np.abs(factor))
 
 
 def _as_float32(values: NDArray[np.float64]) -> NDArray[np.float32]:
     if np.any(np.abs(values) > _LARGEST):
-        raise _NotFoldableError("the folded values do not fit float32")
+        raise UnsuitableError("the folded values do not fit float32")
     return values.astype(np.float32)

@@ -11,6 +11,7 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from onnxcomp import graphs
+from onnxcomp.deploy.targets import Target
 from onnxcomp.errors import ModelError
 
 UINT8_ZERO = 128
@@ -18,28 +19,36 @@ _SMALLEST = float(np.finfo(np.float32).tiny)
 _FIX = "finalize the compression form that onnxcomp wrote, or start from the float32 model"
 
 
-def check_symmetric(graph: gs.Graph) -> None:
-    """Check that each Q/DQ pair is what onnxcomp writes: INT8, zero point 0, one reader of Q, scales > 0.
+def check_pairs(graph: gs.Graph, target: Target) -> None:
+    """Check that each Q/DQ pair is what onnxcomp writes, and of a kind that ``target`` takes.
+
+    Weights are INT8 with zero point 0; so are activations, or UINT8 with one zero point where the target
+    runs them. Both nodes of a pair have the same scale, above 0, and Q has one reader.
 
     Raises:
         ModelError: another kind of quantization; names the node.
     """
     nodes = [node for node in graph.nodes if node.op in ("QuantizeLinear", "DequantizeLinear")]
     for node in nodes:
-        _check_parameters(node)
+        _check_parameters(node, target)
     for node in nodes:
         _check_pair(node)
 
 
-def _check_parameters(node: gs.Node) -> None:
+def _check_parameters(node: gs.Node, target: Target) -> None:
     scale, zero = (*node.inputs[1:3], None)[:2]
+    weight = graphs.constant_behind(node.inputs[0]) is not None
     if not isinstance(scale, gs.Constant) or not isinstance(zero, gs.Constant):
         raise ModelError(f"{node.op} has no constant zero point", where=node.name, fix=_FIX)
-    if zero.dtype != np.int8 or np.any(zero.values != 0):
+    if not weight and zero.dtype == np.uint8 and target.activations != "uint8":
+        fix = f"apply qat with --target {target.name}"
+        raise ModelError(f"{node.op} is UINT8, for ONNX Runtime on a CPU", where=node.name, fix=fix)
+    unsigned = not weight and zero.dtype == np.uint8
+    if not unsigned and (zero.dtype != np.int8 or np.any(zero.values != 0)):
         raise ModelError(f"{node.op} is not symmetric INT8", where=node.name, fix=_FIX)
     if scale.dtype != np.float32 or not np.all((scale.values > 0) & np.isfinite(scale.values)):
         raise ModelError("its scale is not float32 above 0", where=node.name, fix=_FIX)
-    if scale.values.size > 1 and graphs.constant_behind(node.inputs[0]) is None:
+    if scale.values.size > 1 and not weight:
         raise ModelError("quantizes an activation per channel", where=node.name, fix=_FIX)
 
 
@@ -54,8 +63,9 @@ def _check_pair(node: gs.Node) -> None:
         if not producers or producers[0].op != "QuantizeLinear":
             raise ModelError("has no QuantizeLinear before it", where=node.name, fix=_FIX)
         partner = producers[0]
-    if not np.array_equal(node.inputs[1].values, partner.inputs[1].values):
-        raise ModelError(f"and {partner.name} have different scales", where=node.name, fix=_FIX)
+    for index, what in ((1, "scales"), (2, "zero points")):
+        if not np.array_equal(node.inputs[index].values, partner.inputs[index].values):
+            raise ModelError(f"and {partner.name} have different {what}", where=node.name, fix=_FIX)
 
 
 def quantize(values: NDArray[np.float32], scale: NDArray[np.float32], axis: int) -> NDArray[np.int8]:
@@ -133,12 +143,13 @@ def store_floats(graph: gs.Graph) -> None:
     graph.toposort()
 
 
-def use_uint8_activations(graph: gs.Graph) -> None:
-    """Shift every activation pair from INT8, zero point 0 to UINT8, zero point 128.
+def use_uint8_activations(graph: gs.Graph) -> int:
+    """Shift every activation pair from INT8, zero point 0 to UINT8, zero point 128; returns how many.
 
-    The integers move by 128 and the dequantized values not at all.
+    The integers move by 128 and the dequantized values not at all. Pairs that are UINT8 already stay.
     """
     pairs = [pair for pair in graphs.quantizers(graph) if not isinstance(pair.source, gs.Constant)]
+    pairs = [pair for pair in pairs if pair.quantize.inputs[2].dtype == np.int8]
     for pair in pairs:
         del pair.quantize.inputs[2], pair.dequantize.inputs[2]
     taken = set(graph.tensors())
@@ -148,3 +159,4 @@ def use_uint8_activations(graph: gs.Graph) -> None:
         pair.quantize.inputs.append(zero)
         pair.dequantize.inputs.append(zero)
         pair.quantize.outputs[0].dtype = np.dtype(np.uint8)
+    return len(pairs)

@@ -92,7 +92,7 @@ def test_quantization_takes_the_targets_form(target: str) -> None:
     initializers = {tensor.name: numpy_helper.to_array(tensor) for tensor in stored_tensors}
     pairs = list(graphs.quantizers(graph))
     activations = [pair for pair in pairs if pair.weight is None]
-    assert len(activations) == 4
+    assert len(activations) == 5
     for node in graph.nodes:
         if node.op in ("QuantizeLinear", "DequantizeLinear"):
             assert len(node.inputs) == 3
@@ -150,7 +150,7 @@ def test_the_reports_numbers() -> None:
         "it follows Concat, not a convolution",
         "it follows Relu, not a convolution",
     ]
-    assert (report.masks, report.quantized_weights, report.quantized_activations) == (11, 11, 11)
+    assert (report.masks, report.quantized_weights, report.quantized_activations) == (11, 11, 19)
     assert report.nodes_removed > len(from_proto(zoo.densenet(18)).graph.nodes)
 
 

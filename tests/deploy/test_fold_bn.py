@@ -199,7 +199,7 @@ def test_a_pair_between_keeps_it() -> None:
     bn = graph.nodes[1]
     bn.inputs[0] = pair(graph, bn.inputs[0], "t", 0.05)
     graph.toposort()
-    assert reason(graph) == "it follows DequantizeLinear, not a convolution"
+    assert reason(graph) == "Q/DQ stands between it and layer"
 
 
 def test_a_grouped_transposed_convolution_keeps_it() -> None:

@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as arrays
 
 from onnxcomp import extras, graphs
 from onnxcomp.deploy import qdq
+from onnxcomp.deploy.targets import get_target
 from onnxcomp.errors import ModelError
 
 FACTORS = st.floats(-8, 8, width=32).filter(lambda value: value == 0 or abs(value) > 1e-6)
@@ -176,7 +177,7 @@ def test_a_vanishing_factor_gives_integer_0_and_keeps_the_scale() -> None:
 
 def test_what_onnxcomp_writes_is_symmetric(weights: np.ndarray, scales: np.ndarray) -> None:
     graph = convolution(weights, scales)
-    qdq.check_symmetric(graph)
+    qdq.check_pairs(graph, get_target("orin"))
     assert len(graph.nodes) == 5
 
 
@@ -186,6 +187,10 @@ def _two_inputs(node: gs.Node) -> None:
 
 def _unsigned(node: gs.Node) -> None:
     node.inputs[2].values = np.uint8(node.inputs[2].values)
+
+
+def _shifted(node: gs.Node) -> None:
+    node.inputs[2].values = np.int8(node.inputs[2].values + 3)
 
 
 def _zero_scale(node: gs.Node) -> None:
@@ -204,7 +209,8 @@ def _per_channel(node: gs.Node) -> None:
     ("damage", "message"),
     [
         (_two_inputs, "has no constant zero point"),
-        (_unsigned, "is not symmetric INT8"),
+        (_unsigned, "is UINT8, for ONNX Runtime on a CPU; apply qat with --target orin$"),
+        (_shifted, "is not symmetric INT8"),
         (_zero_scale, "scale is not float32 above 0"),
         (_other_scale, "have different scales"),
         (_per_channel, "quantizes an activation per channel"),
@@ -217,12 +223,40 @@ def test_other_quantization_is_refused(
     node = next(node for node in graph.nodes if node.name == "qat/x/quantize")
     damage(node)
     with pytest.raises(ModelError, match=message) as caught:
-        qdq.check_symmetric(graph)
+        qdq.check_pairs(graph, get_target("orin"))
     assert "qat/x/" in str(caught.value)
+
+
+@pytest.mark.parametrize("zero", [0, 128, 255])
+def test_unsigned_activations_are_for_the_cpu(zero: int, weights: np.ndarray, scales: np.ndarray) -> None:
+    graph = convolution(weights, scales)
+    for quantizer in graphs.quantizers(graph):
+        if quantizer.weight is None:
+            quantizer.quantize.inputs[2] = gs.Constant("zero", np.array(zero, np.uint8))
+            quantizer.dequantize.inputs[2] = quantizer.quantize.inputs[2]
+    qdq.check_pairs(graph, get_target("ort-cpu"))
+    for name in ("xavier", "orin"):
+        with pytest.raises(ModelError, match=f"qat/x/quantize: .*; apply qat with --target {name}$"):
+            qdq.check_pairs(graph, get_target(name))
+
+
+def test_pairs_for_the_cpu_are_checked_too(weights: np.ndarray, scales: np.ndarray) -> None:
+    graph = convolution(weights, scales)
+    by_weight = {quantizer.weight is not None: quantizer for quantizer in graphs.quantizers(graph)}
+    by_weight[False].dequantize.inputs[2] = gs.Constant("other", np.array(1, np.uint8))
+    by_weight[False].quantize.inputs[2] = gs.Constant("zero", np.array(0, np.uint8))
+    with pytest.raises(ModelError, match="qat/x/quantize: and qat/x/dequantize have different zero points"):
+        qdq.check_pairs(graph, get_target("ort-cpu"))
+    graph = convolution(weights, scales)
+    for quantizer in graphs.quantizers(graph):
+        if quantizer.weight is not None:
+            quantizer.quantize.inputs[2] = gs.Constant("zero", np.zeros(8, np.uint8))
+    with pytest.raises(ModelError, match="qat/w/quantize: QuantizeLinear is not symmetric INT8"):
+        qdq.check_pairs(graph, get_target("ort-cpu"))
 
 
 def test_integers_without_a_quantizer_are_refused(weights: np.ndarray, scales: np.ndarray) -> None:
     graph = convolution(weights, scales)
     qdq.store_integers(graph)
     with pytest.raises(ModelError, match="qat/w/dequantize: has no QuantizeLinear before it"):
-        qdq.check_symmetric(graph)
+        qdq.check_pairs(graph, get_target("orin"))
