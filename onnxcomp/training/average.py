@@ -88,11 +88,11 @@ class WeightAverage:
 
 
 def averaged(model: Model, parameters: Mapping[str, Array]) -> dict[str, Array]:
-    """Those of ``parameters`` that are averaged: trainables and running statistics.
+    """Those of ``parameters`` that are averaged: trainables, learned scales and running statistics.
 
-    Masks and scales are not: they follow from what is averaged (see :func:`settled`).
+    Masks and other scales are not: they follow from what is averaged (see :func:`settled`).
     """
-    roles = (Role.TRAINABLE, Role.STATISTIC)
+    roles = (Role.TRAINABLE, Role.LEARNED_SCALE, Role.STATISTIC)
     return {name: array for name, array in parameters.items() if model.roles.get(name) in roles}
 
 
@@ -113,4 +113,5 @@ def settled(
     """
     values = {name: averages.get(name, array).copy() for name, array in parameters.items()}
     compression.settle(values)
+    compression.finish(values)
     return values

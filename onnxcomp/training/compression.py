@@ -1,14 +1,14 @@
 """What pruning and quantisation ask of every training step.
 
-Masks and weight scales are parameters that no gradient moves: around a step the masks follow the
-schedules of the recipe's passes, after it pruned weights return to exactly 0 and each weight's scales follow
-its values, so that quantisation never clips one. All of it is a function of the weights, the masks, the step
-and, for criteria that ask for them, the gradients of the last steps.
+Masks are parameters that no gradient moves: around a step they follow the schedules of the recipe's passes,
+after it pruned weights return to exactly 0 and weights and their scales are brought in step (see
+:mod:`onnxcomp.training.weight_ranges`). All of it is a function of the weights, the scales, the masks, the
+step and, for criteria that ask for them, the gradients of the last steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -16,8 +16,8 @@ import numpy as np
 from onnxcomp import graphs
 from onnxcomp.model import Model
 from onnxcomp.passes.prune.masks import sparsity_of
-from onnxcomp.passes.qat.scales import weight_scale
 from onnxcomp.training.blocks import Array
+from onnxcomp.training.weight_ranges import WeightRanges
 
 
 class Closing(Protocol):
@@ -53,11 +53,7 @@ class Compression:
         self._mask_of = {weight: mask.name for weight, mask in graphs.masks(model.graph).items()}
         self._masks = {weight: parameters[mask] for weight, mask in self._mask_of.items()}
         self.mask_names = frozenset(self._mask_of.values())
-        self._scales = [
-            (pair.weight.name, pair.scale.name, pair.axis)
-            for pair in graphs.quantizers(model.graph)
-            if graphs.is_student(pair.quantize) and pair.weight is not None
-        ]
+        self._ranges = WeightRanges(model)
         self._closing = list(closing)
         self.sparsity = 0.0
         self.restore()
@@ -90,12 +86,20 @@ class Compression:
             self.restore()
 
     def after_step(self) -> None:
-        """Return pruned weights to exactly 0 and let the scales follow. Twice does no more than once."""
+        """Return pruned weights to exactly 0, weights and scales in step. Twice does no more than once."""
         self.settle(self._parameters)
 
     def settle(self, values: Mapping[str, Array]) -> None:
         """The same for ``values``, in place: arrays of all the names that the engine has."""
         for weight, mask in self._mask_of.items():
             np.multiply(values[weight], values[mask], out=values[weight])
-        for weight, scale, axis in self._scales:
-            values[scale][...] = weight_scale(values[weight], axis)
+        self._ranges.settle(values)
+
+    @property
+    def finishes(self) -> bool:
+        """Whether :meth:`finish` changes anything."""
+        return self._ranges.finishes
+
+    def finish(self, values: MutableMapping[str, Array]) -> None:
+        """Turn settled ``values`` into what is evaluated and saved: copies take the place of what changes."""
+        self._ranges.finish(values)

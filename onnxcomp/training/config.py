@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from onnxcomp.errors import TrainingError
@@ -130,21 +130,27 @@ class TrainConfig:
         """
         return schedules.parse(self.schedule, peak=self.peak_lr, warmup=self.warmup)
 
-    def make_optimizer(self, parameters: Mapping[str, Array]) -> Optimizer:
+    def make_optimizer(self, parameters: Mapping[str, Array], undecayed: Collection[str] = ()) -> Optimizer:
         """The optimiser on live ``parameters``.
+
+        Args:
+            undecayed: names of those that never decay, whatever :attr:`groups` says.
 
         Raises:
             TrainingError: a pattern of :attr:`groups` matches none of them.
         """
         if self.optimizer == "adamw":
             betas = (self.momentum, _SECOND_BETA)
-            return AdamW(parameters, betas=betas, weight_decay=self.decay, groups=self.groups)
+            return AdamW(
+                parameters, betas=betas, weight_decay=self.decay, groups=self.groups, undecayed=undecayed
+            )
         return SGD(
             parameters,
             momentum=self.momentum,
             nesterov=self.nesterov,
             weight_decay=self.decay,
             groups=self.groups,
+            undecayed=undecayed,
         )
 
     def settings(self) -> Settings:

@@ -39,8 +39,7 @@ class Groups:
         no_decay: patterns of tensors that do not decay, whatever their shape.
         lr_scale: (pattern, factor) pairs; of several that match, the last one counts.
         decay_vectors: whether tensors with at most one axis longer than 1 decay too: biases, scale and
-            shift of normalisations, quantisation scales. PyTorch decays them unless told otherwise;
-            the usual recipes tell it.
+            shift of normalisations. PyTorch decays them unless told otherwise; the usual recipes tell it.
 
     Raises:
         TrainingError: a factor is negative or not finite.
@@ -68,11 +67,14 @@ class Groups:
         """
         return cls(tuple(no_decay), tuple(_pair(text) for text in lr_scale), decay_vectors)
 
-    def settings(self, parameters: Mapping[str, Array], weight_decay: float) -> dict[str, Setting]:
+    def settings(
+        self, parameters: Mapping[str, Array], weight_decay: float, undecayed: Collection[str] = ()
+    ) -> dict[str, Setting]:
         """The setting of each of ``parameters``, by name.
 
         Args:
             weight_decay: of the tensors that decay.
+            undecayed: names of those that do not, whatever the rules say (scales of Q/DQ).
 
         Raises:
             TrainingError: a pattern matches none of them.
@@ -81,7 +83,10 @@ class Groups:
             for pattern in patterns:
                 _check_matches(pattern, parameters, option)
         return {
-            name: Setting(weight_decay if self._decays(name, values) else 0.0, self._factor(name))
+            name: Setting(
+                weight_decay if name not in undecayed and self._decays(name, values) else 0.0,
+                self._factor(name),
+            )
             for name, values in parameters.items()
         }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -50,6 +50,7 @@ class Optimizer(ABC):
             no gradient reaches: they would decay, which in PyTorch they do not.
         weight_decay: of the tensors that ``groups`` lets decay.
         groups: by default vectors (biases, scale and shift of normalisations) do not decay.
+        undecayed: names of those that never decay.
 
     Raises:
         TrainingError: a pattern of ``groups`` matches nothing.
@@ -59,11 +60,16 @@ class Optimizer(ABC):
     """Name of each moment, and what is as good as 0 in it."""
 
     def __init__(
-        self, parameters: Mapping[str, Array], *, weight_decay: float, groups: Groups | None = None
+        self,
+        parameters: Mapping[str, Array],
+        *,
+        weight_decay: float,
+        groups: Groups | None = None,
+        undecayed: Collection[str] = (),
     ) -> None:
         for name, values in parameters.items():
             check_updatable(name, values)
-        settings = (groups or Groups()).settings(parameters, weight_decay)
+        settings = (groups or Groups()).settings(parameters, weight_decay, undecayed)
         layout, self._places = _layout(parameters, settings)
         end = max((part.place.stop for group in layout.values() for part in group), default=0)
         self._moments = {kind: line_aligned(end) for kind in self.moments}
@@ -150,8 +156,9 @@ class SGD(Optimizer):
         nesterov: bool = True,
         weight_decay: float = 1e-4,
         groups: Groups | None = None,
+        undecayed: Collection[str] = (),
     ) -> None:
-        super().__init__(parameters, weight_decay=weight_decay, groups=groups)
+        super().__init__(parameters, weight_decay=weight_decay, groups=groups, undecayed=undecayed)
         self._default = momentum
         self._nesterov = nesterov
         self._momentum = np.zeros((), np.float64)
@@ -212,8 +219,9 @@ class AdamW(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.01,
         groups: Groups | None = None,
+        undecayed: Collection[str] = (),
     ) -> None:
-        super().__init__(parameters, weight_decay=weight_decay, groups=groups)
+        super().__init__(parameters, weight_decay=weight_decay, groups=groups, undecayed=undecayed)
         self._betas = betas
         self._eps = eps
         self._beta = np.array(betas[0], np.float64)

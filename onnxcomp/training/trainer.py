@@ -25,6 +25,7 @@ from onnxcomp.training.global_step import Batch, GlobalStep, Outcome
 from onnxcomp.training.optim import restore
 from onnxcomp.training.pruning import Pruning
 from onnxcomp.training.ranks import Alone, Ranks
+from onnxcomp.training.weight_ranges import StepSizes, learned
 
 
 class DivergedError(TrainingError):
@@ -48,7 +49,9 @@ class Trainer:
         self._ranks = ranks or Alone()
         self._schedule = config.make_schedule()
         self.parameters = engine.parameters
-        self._optimizer = config.make_optimizer({name: self.parameters[name] for name in engine.gradients})
+        trained = {name: self.parameters[name] for name in engine.gradients}
+        self._optimizer = config.make_optimizer(trained, undecayed=learned(model))
+        self._step_sizes = StepSizes(model)
         self._compression = Compression(model, self.parameters, _closing(model, self.parameters, steps))
         statistics = [self.parameters[name] for name, role in model.roles.items() if role is Role.STATISTIC]
         self._global_step = GlobalStep(engine, self._ranks, config.accumulate, statistics)
@@ -78,6 +81,7 @@ class Trainer:
         """
         self._compression.before_step(step)
         outcome = self._global_step(batches)
+        self._step_sizes(self._global_step.gradients)
         size = self._norm(step, outcome)
         self._compression.after_gradients(step, self._global_step.gradients)
         self._clip(size)
@@ -90,10 +94,12 @@ class Trainer:
 
     def save(self, model: Model) -> None:
         """Write what is to be evaluated and deployed, the averaged weights if there are, into ``model``."""
-        if self._average is None:
-            self._engine.save(model)
-        else:
+        if self._average is not None:
             write(model, settled(self._compression, self.parameters, self._average.values))
+            return
+        self._engine.save(model)
+        if self._compression.finishes:
+            write(model, finished(self._compression, self.parameters))
 
     def state(self, done: int, window: Mapping[str, float]) -> Checkpoint:
         """The live state after ``done`` steps.
@@ -171,11 +177,19 @@ def result_of(saved: Checkpoint, trainee: Model, config: TrainConfig) -> dict[st
     Args:
         trainee: the compression form that was trained.
     """
+    compression = Compression(trainee, saved.parameters)
     if config.ema is None:
-        return dict(saved.parameters)
+        return finished(compression, saved.parameters)
     prefix = "average/"
     averages = {n.removeprefix(prefix): a for n, a in saved.average.items() if n.startswith(prefix)}
-    return settled(Compression(trainee, saved.parameters), saved.parameters, averages)
+    return settled(compression, saved.parameters, averages)
+
+
+def finished(compression: Compression, parameters: Mapping[str, Array]) -> dict[str, Array]:
+    """What is evaluated and saved of ``parameters``, which stay as they are."""
+    values = dict(parameters)
+    compression.finish(values)
+    return values
 
 
 def write(model: Model, values: Mapping[str, Array]) -> None:

@@ -49,8 +49,9 @@ BEFORE: tuple[Lowering, ...] = (
 BEHIND: tuple[GradientLowering, ...] = (
     relu_gradient.LOWERING,
     integer_kernels.LOWERING,
-    merge_masks.LOWERING,
     projected.LOWERING,
+    learned_scales.GRADIENTS,
+    merge_masks.LOWERING,
     views.LOWERING,
 )
 """Of the gradient graph, in the order in which they run."""

@@ -96,7 +96,5 @@ def fake_quant(
 LOWERING = Lowering(
     "fake quantise",
     "every Q/DQ pair, which has no gradient",
-    lambda training: lower_fake_quant(
-        training.graph, set(training.names(Role.TRAINABLE)), training.levels
-    ),
+    lambda training: lower_fake_quant(training.graph, set(training.names(Role.TRAINABLE)), training.levels),
 )

@@ -27,6 +27,8 @@ def trust_projection(graph: onnx.GraphProto) -> int:
             and parameters.issuperset(node.input)
         ):
             replaced[node.output[0]] = helper.make_node("Identity", node.input[:1], node.output, node.name)
+        if node.op_type == "Clip" and producers[node.input[0]].op_type == "QuantizeLinear":
+            replaced[node.output[0]] = helper.make_node("Identity", node.input[:1], node.output, node.name)
         check = producers.get(node.input[1]) if node.op_type == "FakeQuantGrad" else None
         size = producers.get(check.input[0]) if check is not None and check.op_type == "Less" else None
         if check is not None and size is not None and size.op_type == "Abs":

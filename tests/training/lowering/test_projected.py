@@ -21,7 +21,7 @@ def test_masks_and_range_checks_of_weights_are_gone(name: str) -> None:
     ops = {without: [node.op_type for node in proto.graph.node] for without, proto in graphs.items()}
     assert masks > 0
     assert weights > 0
-    for op, gone in {"Abs": weights, "Less": weights, "Identity": -masks - weights}.items():
+    for op, gone in {"Abs": weights, "Less": weights, "Identity": -masks - 2 * weights}.items():
         assert ops[PROJECTED,].count(op) - ops[()].count(op) == gone, op
     # The gradients of masked weights are masked as before.
     mask_names = {tensor.name for tensor in model.graph.tensors().values() if tensor.name.endswith(".mask")}
