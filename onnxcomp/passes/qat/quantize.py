@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from onnxcomp import graphs
 from onnxcomp.model import Model
 from onnxcomp.observed import Observed, together
@@ -42,12 +44,25 @@ def weight_scales(model: Model, placement: Placement, options: Qat) -> dict[str,
         if layer.name not in found:
             mask = masks.get(layer.name)
             values = layer.tensor.values if mask is None else layer.tensor.values * mask.values
-            found[layer.name] = weight_scale(values, layer.axis)
+            found[layer.name] = weight_scale(
+                values, layer.axis, bits=options.weight_bits, method=options.weights
+            )
     return found
 
 
 def insert(model: Model, placement: Placement, observed: Mapping[str, Observed], options: Qat) -> None:
     """The pairs, from what was observed of all sites; in place."""
     quantize_activations(model, placement, encodings(placement, observed, options))
-    quantize_weights(model, placement.layers, weight_scales(model, placement, options))
+    scales = weight_scales(model, placement, options)
+    if options.weights == "mse":
+        _clip_weights(placement, scales, 2 ** (options.weight_bits - 1) - 1)
+    quantize_weights(model, placement.layers, scales)
     model.graph.toposort()
+
+
+def _clip_weights(placement: Placement, scales: Mapping[str, Array], levels: int) -> None:
+    """Keep weights within what their scale reaches: QuantizeLinear itself only saturates at -128 and 127."""
+    for layer in {layer.name: layer for layer in placement.layers}.values():
+        values = layer.tensor.values
+        limit = graphs.along(scales[layer.name] * np.float32(levels), layer.axis, values.ndim)
+        layer.tensor.values = np.clip(values, -limit, limit)
