@@ -94,7 +94,8 @@ def _crop(node: gs.Node, shape: Shape) -> int:
     size = int(constant.values.size)
     window = tuple(slice(first, first + axis.kernel) for first, axis in found)
     constant.values = np.ascontiguousarray(constant.values[(..., *window)])
-    node.inputs[1].shape = constant.values.shape
+    if node.inputs[1] is not constant:
+        node.inputs[1].shape = constant.values.shape
     node.attrs.pop("auto_pad", None)
     node.attrs["kernel_shape"] = [axis.kernel for _, axis in found]
     node.attrs["pads"] = [axis.begin for _, axis in found] + [axis.end for _, axis in found]

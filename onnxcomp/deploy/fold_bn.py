@@ -45,12 +45,13 @@ def fold_bn(graph: gs.Graph) -> Folds:
     Masks must have been multiplied in already.
     """
     axes = {weight.node.name: weight.axis for weight in graphs.weights(graph)}
+    taken = set(graph.tensors())
     folded, kept = [], []
     for node in list(graph.nodes):
         if node.op != "BatchNormalization":
             continue
         try:
-            _fold(graph, node, axes)
+            _fold(graph, node, axes, taken)
             folded.append(node.name)
         except UnsuitableError as refusal:
             kept.append((node.name, str(refusal)))
@@ -58,7 +59,7 @@ def fold_bn(graph: gs.Graph) -> Folds:
     return Folds(tuple(folded), tuple(kept))
 
 
-def _fold(graph: gs.Graph, bn: gs.Node, axes: dict[str, int]) -> None:
+def _fold(graph: gs.Graph, bn: gs.Node, axes: dict[str, int], taken: set[str]) -> None:
     node = _producer(graph, bn)
     constant, dequantize = _weight(node)
     axis = axes[node.name]
@@ -74,7 +75,7 @@ def _fold(graph: gs.Graph, bn: gs.Node, axes: dict[str, int]) -> None:
         constant.values, scale.values = scale_integers(constant.values, scale.values, change.factor, axis)
         zero.values = np.zeros(scale.values.shape, np.int8)
         dequantize.attrs["axis"] = axis
-    _set_bias(graph, node, bn, new_bias)
+    _set_bias(node, bn, new_bias, taken)
     node.outputs[0] = bn.outputs[0]
     bn.outputs.clear()
     bn.inputs.clear()
@@ -139,13 +140,13 @@ def _bias_tensor(node: gs.Node) -> gs.Tensor | None:
     return None if tensor is None or tensor.is_empty() else tensor
 
 
-def _set_bias(graph: gs.Graph, node: gs.Node, bn: gs.Node, values: NDArray[np.float32]) -> None:
+def _set_bias(node: gs.Node, bn: gs.Node, values: NDArray[np.float32], taken: set[str]) -> None:
     old = _bias_tensor(node)
     while len(node.inputs) > 2:
         node.inputs.pop()
     name = f"{bn.inputs[2].name}.folded" if old is None else old.name
     if old is None or old.outputs:
-        name = graphs.free_name(name, set(graph.tensors()))
+        name = graphs.free_name(name, taken)
     node.inputs.append(gs.Constant(name, values))
     if node.op == "Gemm":
         node.attrs["beta"] = 1.0

@@ -11,6 +11,7 @@ from onnx import numpy_helper
 from onnxcomp import graphs, pipeline, recipe, runtime
 from onnxcomp.calibration import ImageCalibration
 from onnxcomp.model import Model
+from onnxcomp.passes.base import Placement
 from onnxcomp.passes.prune import masks
 from onnxcomp.passes.prune.patterns import Unstructured
 from onnxcomp.passes.prune.plan import Group, Plan
@@ -42,10 +43,10 @@ def logits(model: Model, batch: np.ndarray) -> np.ndarray:
     return run(model, batch, [model.logits.name])[0]
 
 
-def compressed(model: Model, text: str, *, sparsity: float = 0.5) -> Model:
+def compressed(model: Model, text: str, *, sparsity: float = 0.5, placement: Placement = "tensorrt") -> Model:
     """The compression form of ``model`` for recipe ``text``, its masks closed to ``sparsity``."""
     seen = calibration(images(model, seed=2))
-    result = pipeline.apply(model, recipe.parse(text), calibration=seen)
+    result = pipeline.apply(model, recipe.parse(text), calibration=seen, placement=placement)
     constants = result.constants()
     for name, mask in graphs.masks(result.graph).items():
         values = mask.values.copy()

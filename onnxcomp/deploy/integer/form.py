@@ -9,6 +9,7 @@ import onnx_graphsurgeon as gs
 from onnxcomp.deploy.integer.activations import drop_activations
 from onnxcomp.deploy.integer.batch_norm import use_convolutions
 from onnxcomp.deploy.integer.bias import quantize_biases
+from onnxcomp.deploy.integer.gemm import use_gemm
 from onnxcomp.deploy.integer.growth import grow
 from onnxcomp.deploy.integer.moves import move_integers
 
@@ -47,6 +48,7 @@ def integer_form(graph: gs.Graph) -> Integer:
     """
     activations = drop_activations(graph)
     convolutions, kept_norms = use_convolutions(graph)
+    use_gemm(graph)
     biases, kept_biases = quantize_biases(graph)
     moved = move_integers(graph)
     grown = grow(graph)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from onnxcomp.deploy.integer.moves import MOVING
 from onnxcomp.deploy.integer.pairs import dequantizer, quantizers
 
 BOTH_SIDES = (
@@ -28,6 +29,7 @@ LAYERS = ("Conv", "Gemm", "MatMul")
 PAIRS = ("QuantizeLinear", "DequantizeLinear")
 FREE = ("Flatten", "Identity", "Reshape", "Shape", "Squeeze", "Unsqueeze")
 """Operators that compute nothing and copy nothing; they are not counted."""
+MOST_LINES = 6
 
 
 @dataclass(frozen=True)
@@ -43,15 +45,16 @@ class Kernels:
     floats: tuple[tuple[str, str, str], ...]
 
     def lines(self) -> list[str]:
-        """A line that counts, and one for each operator and reason that remains float."""
+        """A line that counts, and one for each of the first operators and reasons that remain float."""
         found = [f"{self.integer} of {self.integer + len(self.floats)} operators in integer kernels"]
         groups: dict[tuple[str, str], list[str]] = {}
         for name, op, reason in self.floats:
             groups.setdefault((op, reason), []).append(name)
-        for (op, reason), names in groups.items():
+        for (op, reason), names in list(groups.items())[:MOST_LINES]:
             which = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
             found.append(f"  float: {len(names)} {op} ({which}): {reason}")
-        return found
+        rest = sum(map(len, list(groups.values())[MOST_LINES:]))
+        return [*found, f"  float: {rest} more"] if rest else found
 
 
 def kernels(graph: gs.Graph) -> Kernels:
@@ -80,6 +83,8 @@ def _reason(graph: gs.Graph, node: gs.Node) -> str:
     """Why ``node`` is computed in float32, or ""."""
     if _is_integer(node.inputs[0]):
         return ""
+    if node.op in (*MOVING, "Gather", "Slice", "Split") and node.op not in BOTH_SIDES:
+        return "it moves floats"
     if node.op not in (*BOTH_SIDES, *LAYERS):
         return "ONNX Runtime has no integer kernel for it"
     if any(dequantizer(tensor) is None for tensor in node.inputs[:2]):

@@ -1,12 +1,14 @@
 """Operators that only move values move integers: DQ -> op -> Q of one encoding is op on the integers.
 
-``q(dq(i)) = i``, and of integers the largest is where that of the values is, so it is exact.
+``q(dq(i)) = i``, and of integers the largest is where that of the values is, so it is exact. The mean of one
+element is that element: pooling of 1x1 maps goes.
 """
 
 from __future__ import annotations
 
 import onnx_graphsurgeon as gs
 
+from onnxcomp import graphs
 from onnxcomp.deploy.integer.pairs import dequantizer, encoding, quantizers
 
 MOVING = (
@@ -23,6 +25,7 @@ MOVING = (
 def move_integers(graph: gs.Graph) -> int:
     """Take the pairs around such operators away; returns around how many."""
     count = sum(_move(graph, node) for node in graph.nodes if node.op in MOVING)
+    count += sum(_skip(graph, node) for node in graph.nodes if node.op == "GlobalAveragePool")
     graph.cleanup(remove_unused_graph_inputs=False)
     return count
 
@@ -42,7 +45,18 @@ def _move(graph: gs.Graph, node: gs.Node) -> bool:
         pair.inputs.clear()
         pair.outputs.clear()
     for other in others:
-        for reader in list(other.outputs):
-            reader.inputs = [output if tensor is other else tensor for tensor in reader.inputs]
+        graphs.rewire(other, output, list(other.outputs))
     node.outputs = [output]
+    return True
+
+
+def _skip(graph: gs.Graph, node: gs.Node) -> bool:
+    """Take a mean of one element away, with its pairs."""
+    before, behind = dequantizer(node.inputs[0]), quantizers(graph, node.outputs[0])
+    if before is None or not behind or encoding(before) != encoding(behind[0]):
+        return False
+    if tuple((node.inputs[0].shape or ())[2:]) != (1, 1):
+        return False
+    for pair in behind:
+        graphs.rewire(pair.outputs[0], before.inputs[0], list(pair.outputs[0].outputs))
     return True
