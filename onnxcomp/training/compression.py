@@ -44,16 +44,26 @@ class Compression:
         model: compression form; its graph says which weight has which mask and scales.
         parameters: the engine's live arrays by name.
         closing: what closes masks; without any they stay as they are.
+        rounded: whether training rounds weights in the present phase.
+
+    Attributes:
+        rounded: the same; may be changed.
     """
 
     def __init__(
-        self, model: Model, parameters: Mapping[str, Array], closing: Sequence[Closing] = ()
+        self,
+        model: Model,
+        parameters: Mapping[str, Array],
+        closing: Sequence[Closing] = (),
+        *,
+        rounded: bool = True,
     ) -> None:
         self._parameters = parameters
         self._mask_of = {weight: mask.name for weight, mask in graphs.masks(model.graph).items()}
         self._masks = {weight: parameters[mask] for weight, mask in self._mask_of.items()}
         self.mask_names = frozenset(self._mask_of.values())
         self._ranges = WeightRanges(model)
+        self.rounded = rounded
         self._closing = list(closing)
         self.sparsity = 0.0
         self.restore()
@@ -93,7 +103,7 @@ class Compression:
         """The same for ``values``, in place: arrays of all the names that the engine has."""
         for weight, mask in self._mask_of.items():
             np.multiply(values[weight], values[mask], out=values[weight])
-        self._ranges.settle(values)
+        self._ranges.settle(values, rounded=self.rounded)
 
     @property
     def finishes(self) -> bool:

@@ -61,6 +61,12 @@ class Engine(Protocol):
     def rewrites(self) -> Sequence[Rewrite]:
         """How the compression form became the graph that is run, in order."""
 
+    def begin(self, step: int) -> None:
+        """Prepare for step ``step`` of the training, whose graph may be another than before.
+
+        Arrays of :attr:`gradients` may be others from then on, :attr:`parameters` are the same.
+        """
+
     def step(self, images: NDArray[np.float32], labels: NDArray[np.int64]) -> StepResult:
         """One forward and backward pass.
 
@@ -78,7 +84,13 @@ class Engine(Protocol):
 
 
 def build(
-    model: Model, *, batch_size: int, threads: int, projected: bool = False, without: Collection[str] = ()
+    model: Model,
+    *,
+    batch_size: int,
+    threads: int,
+    projected: bool = False,
+    without: Collection[str] = (),
+    parameters: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> Engine:
     """An engine for ``model`` in compression form, with copies of its parameters.
 
@@ -91,6 +103,7 @@ def build(
         projected: the caller promises that at each step weights are exactly 0 where their mask is,
             and within the range of their scales; neither is then computed again.
         without: names of rewrites that stay off, for measuring what they bring.
+        parameters: arrays, aligned as copies are, that it binds in their place, by name.
 
     Raises:
         TrainingError: the model has no loss or nothing to train, or an operator on the way from a
@@ -99,4 +112,11 @@ def build(
     """
     from onnxcomp.training.ort.engine import OrtEngine
 
-    return OrtEngine(model, batch_size=batch_size, threads=threads, projected=projected, without=without)
+    return OrtEngine(
+        model,
+        batch_size=batch_size,
+        threads=threads,
+        projected=projected,
+        without=without,
+        parameters=parameters,
+    )

@@ -44,6 +44,7 @@ class GlobalStep:
 
     Attributes:
         gradients: live arrays by name; written over by the next step.
+        averages_statistics: whether a step moves the running statistics.
     """
 
     def __init__(self, engine: Engine, ranks: Ranks, accumulate: int, statistics: Iterable[Array]) -> None:
@@ -51,6 +52,7 @@ class GlobalStep:
         self._ranks = ranks
         self._accumulate = accumulate
         self._statistics = list(statistics)
+        self.averages_statistics = True
         self.gradients: Mapping[str, Array] = engine.gradients
         if accumulate > 1:
             self.gradients = {name: np.zeros_like(array) for name, array in engine.gradients.items()}
@@ -87,7 +89,8 @@ class GlobalStep:
         if self._accumulate > 1:
             for gradient in self.gradients.values():
                 np.divide(gradient, self._accumulate, out=gradient)
-        self._ranks.average([sums, *self.gradients.values(), *self._statistics])
+        statistics = self._statistics if self.averages_statistics else []
+        self._ranks.average([sums, *self.gradients.values(), *statistics])
 
 
 def _measured(result: StepResult, labels: NDArray[np.int64]) -> Array:

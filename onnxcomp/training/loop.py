@@ -14,7 +14,7 @@ from onnxcomp.data import DataSet, TrainingBatches
 from onnxcomp.errors import TrainingError
 from onnxcomp.interrupts import Interrupted, Signals
 from onnxcomp.model import Model, Role
-from onnxcomp.training import engine
+from onnxcomp.training import engine, phases
 from onnxcomp.training.checkpoint import Checkpoint
 from onnxcomp.training.config import TrainConfig
 from onnxcomp.training.course import Course
@@ -127,13 +127,13 @@ class _Training:
         start = self.ranks.share(run.kept)
         unmeasured = self.ranks.share(self.course.evaluates(start) and not run.measured(start))
         if start:
-            _write_result(self.model, trainee, saved, config, self.ranks)
+            _write_result(self.model, trainee, saved, self.course, self.ranks)
         if start >= steps and not unmeasured:
             self.progress.note(f"{run.path}: the run is finished")
             return None
         for images in (data.train, data.test):  # a broken one shows now, not hours later
             images.check(self.model.image_shape[1:])
-        built = build(trainee, batch_size=config.batch_size, threads=config.threads, projected=True)
+        built = phases.build(trainee, config, steps, start, build)
         trainer = Trainer(built, trainee, config, steps, self.ranks)
         trainer.restore(saved)
         run.begin(self.identity, start, self.progress.note)
@@ -176,14 +176,14 @@ class _Training:
 
 
 def _write_result(
-    model: Model, trainee: Model, saved: Checkpoint | None, config: TrainConfig, ranks: Ranks
+    model: Model, trainee: Model, saved: Checkpoint | None, course: Course, ranks: Ranks
 ) -> None:
     """Write into ``model`` what the checkpoint that rank 0 has would be saved as."""
     constants = trainee.constants()
     moved = [name for name, role in trainee.roles.items() if role is not Role.TEACHER]
     values = {name: constants[name].values.copy() for name in moved}
     if saved is not None:
-        values = result_of(saved, trainee, config)
+        values = result_of(saved, trainee, course.config, course.steps)
     ranks.broadcast([values[name] for name in sorted(values)])
     write(model, values)
 

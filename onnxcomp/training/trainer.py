@@ -23,6 +23,7 @@ from onnxcomp.training.config import TrainConfig
 from onnxcomp.training.engine import Engine
 from onnxcomp.training.global_step import Batch, GlobalStep, Outcome
 from onnxcomp.training.optim import restore
+from onnxcomp.training.phases import Phases
 from onnxcomp.training.pruning import Pruning
 from onnxcomp.training.ranks import Alone, Ranks
 from onnxcomp.training.weight_ranges import StepSizes, learned
@@ -52,7 +53,10 @@ class Trainer:
         trained = {name: self.parameters[name] for name in engine.gradients}
         self._optimizer = config.make_optimizer(trained, undecayed=learned(model))
         self._step_sizes = StepSizes(model)
-        self._compression = Compression(model, self.parameters, _closing(model, self.parameters, steps))
+        self._phases = Phases.of(model, steps)
+        closing = _closing(model, self.parameters, steps)
+        rounded = self._phases.at(0).weights
+        self._compression = Compression(model, self.parameters, closing, rounded=rounded)
         statistics = [self.parameters[name] for name, role in model.roles.items() if role is Role.STATISTIC]
         self._global_step = GlobalStep(engine, self._ranks, config.accumulate, statistics)
         self._average = (
@@ -79,6 +83,7 @@ class Trainer:
         Raises:
             DivergedError: a loss or a gradient is not a finite number; nothing has moved the weights.
         """
+        self._enter(step)
         self._compression.before_step(step)
         outcome = self._global_step(batches)
         self._step_sizes(self._global_step.gradients)
@@ -132,13 +137,22 @@ class Trainer:
             if self._average is not None:
                 self._average.load(saved.average)
         average = {} if self._average is None else self._average.state_arrays()
-        self._compression.resume(self._ranks.share(saved.step if saved else 0))
+        done = self._ranks.share(saved.step if saved else 0)
+        self._enter(done)
+        self._compression.resume(done)
         saliency = self._compression.saliency
         if saved is not None:
             restore(saliency, saved.saliency, "saliency")
         for arrays in (self.parameters, self._optimizer.state_arrays(), average, saliency):
             self._ranks.broadcast(arrays.values())
         self._compression.restore()
+
+    def _enter(self, step: int) -> None:
+        """Let all be as the phase of ``step`` wants it."""
+        phase = self._phases.at(step)
+        self._engine.begin(step)
+        self._compression.rounded = phase.weights
+        self._global_step.averages_statistics = phase.statistics
 
     @property
     def _moved(self) -> dict[str, Array]:
@@ -171,13 +185,15 @@ class Trainer:
         return DivergedError(f"{what} at step {step} ({', '.join(facts)})", where="train")
 
 
-def result_of(saved: Checkpoint, trainee: Model, config: TrainConfig) -> dict[str, Array]:
+def result_of(saved: Checkpoint, trainee: Model, config: TrainConfig, steps: int) -> dict[str, Array]:
     """The values that :meth:`Trainer.save` would write, from a checkpoint.
 
     Args:
         trainee: the compression form that was trained.
+        steps: of the whole run.
     """
-    compression = Compression(trainee, saved.parameters)
+    last = Phases.of(trainee, steps).at(saved.step - 1)
+    compression = Compression(trainee, saved.parameters, rounded=last.weights)
     if config.ema is None:
         return finished(compression, saved.parameters)
     prefix = "average/"

@@ -60,17 +60,18 @@ class WeightRanges:
         self._follows = options.weights == "max"
         constants = model.constants() if self._learned else {}
         self._floors = {name: constants[name].values * np.float32(FLOOR) for name in self._learned}
-        self.learning = True
 
-    def settle(self, values: Mapping[str, Array]) -> None:
+    def settle(self, values: Mapping[str, Array], *, rounded: bool) -> None:
         """After a step. Twice does no more than once.
 
         Args:
             values: masked weights and scales, by name.
+            rounded: whether training rounds weights in this phase; until then scales that will learn follow
+                the weights as frozen ones do.
         """
         for one in self._weights:
-            if self._follows and not (self.learning and one.scale in self._learned):
-                values[one.scale][...] = self._scale(values[one.weight], one.axis)
+            if self._follows and not (rounded and one.scale in self._learned):
+                values[one.scale][...] = weight_scale(values[one.weight], one.axis, bits=self._bits)
             elif one.scale not in self._learned:
                 self._project(values[one.weight], values[one.scale], one.axis)
         for name, floor in self._floors.items():
@@ -87,9 +88,6 @@ class WeightRanges:
     def finishes(self) -> bool:
         """Whether :meth:`finish` changes anything."""
         return any(one.scale in self._learned for one in self._weights)
-
-    def _scale(self, weight: Array, axis: int) -> Array:
-        return weight_scale(weight, axis) if self._bits == 8 else weight_scale(weight, axis, bits=self._bits)
 
     def _project(self, weight: Array, scale: Array, axis: int) -> None:
         limit = graphs.along(scale * self._levels, axis, weight.ndim)

@@ -67,6 +67,9 @@ class FakeEngine:
         self._steps = 0
         self._disturb = disturb
 
+    def begin(self, step: int) -> None:
+        pass
+
     def save(self, model: Model) -> None:
         for name, constant in model.constants().items():
             if name in self.parameters:

@@ -188,7 +188,7 @@ def test_the_average_is_what_is_saved_with_masks_and_scales_of_its_own():
     (pair,) = (pair for pair in graphs.quantizers(model.graph) if pair.weight is not None)
     expected = weight_scale(saved["weight"], pair.axis)
     assert np.array_equal(saved[pair.scale.name], expected)
-    values = result_of(ours.state(STEPS, {}), linear(f"{PRUNE},qat"), replace(CONFIG, ema=0.9))
+    values = result_of(ours.state(STEPS, {}), linear(f"{PRUNE},qat"), replace(CONFIG, ema=0.9), STEPS)
     assert all(values[name].tobytes() == saved[name].tobytes() for name in values if name != "weight.mask")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TypeVar
 
 import onnx
@@ -27,7 +27,7 @@ from onnxcomp.training.lowering import (
 )
 from onnxcomp.training.lowering.base import GradientLowering, Lowering
 from onnxcomp.training.lowering.operators import LATE, OPERATORS
-from onnxcomp.training.lowering.parameters import Training, separate
+from onnxcomp.training.lowering.parameters import Array, Training, separate
 
 __all__ = ["BEFORE", "BEHIND", "PROJECTED", "Training", "lower", "lower_gradient"]
 
@@ -62,17 +62,24 @@ PROJECTED = projected.LOWERING.name
 _L = TypeVar("_L", Lowering, GradientLowering)
 
 
-def lower(model: Model, batch_size: int, *, without: Collection[str] = ()) -> Training:
+def lower(
+    model: Model,
+    batch_size: int,
+    *,
+    without: Collection[str] = (),
+    parameters: Mapping[str, Array] | None = None,
+) -> Training:
     """The training form of ``model`` for a fixed batch size; ``model`` is not changed.
 
     Args:
         without: names of lowerings that stay off; the numbers differ by rounding only, if they can
             be computed at all.
+        parameters: arrays that take the place of copies.
 
     Raises:
         TrainingError: the model has no loss, or nothing to train.
     """
-    training = separate(model)
+    training = separate(model, parameters)
     training.batch_size, training.without = batch_size, frozenset(without)
     for lowering in _chosen(BEFORE, without):
         training.rewrites.append(lowering.run(training))

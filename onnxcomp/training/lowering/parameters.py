@@ -6,6 +6,7 @@ quick however large the network is.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -65,8 +66,28 @@ def aligned(shape: tuple[int, ...]) -> Array:
     return line_aligned(int(np.prod(shape, dtype=np.int64))).reshape(shape)
 
 
-def separate(model: Model) -> Training:
+def _copy(values: Array) -> Array:
+    array = aligned(values.shape)
+    array[...] = values
+    return array
+
+
+def parameters_of(model: Model) -> dict[str, Array]:
+    """Copies of what training moves or reads anew at each step, by name."""
+    return {
+        name: _copy(tensor.values)
+        for name, tensor in model.graph.tensors().items()
+        if isinstance(tensor, gs.Constant)
+        and tensor.dtype == np.float32
+        and model.roles.get(name, Role.TEACHER) is not Role.TEACHER
+    }
+
+
+def separate(model: Model, parameters: Mapping[str, Array] | None = None) -> Training:
     """Copy the graph of ``model`` and turn its parameters into inputs; ``model`` is not changed.
+
+    Args:
+        parameters: arrays that take the place of copies, also for constants that have no role.
 
     Raises:
         TrainingError: the model has no loss, or nothing to train.
@@ -84,20 +105,20 @@ def separate(model: Model) -> Training:
     levels = quantization.levels(model)
     training = Training(graph, model.image.name, model.logits.name, (LOSS, *terms), levels=levels)
     for name, tensor in graph.tensors().items():
-        role = model.roles.get(name)
-        if role is None or not isinstance(tensor, gs.Constant) or tensor.dtype != np.float32:
+        role, given = model.roles.get(name), (parameters or {}).get(name)
+        if not isinstance(tensor, gs.Constant) or tensor.dtype != np.float32:
             continue
-        values = tensor.values
         if role is Role.TEACHER:
-            if values.size < 2:
+            if tensor.values.size < 2:
                 continue
-            arrays = training.teacher
+            training.teacher[name] = _copy(tensor.values)
+        elif role is not None or given is not None:
+            training.parameters[name] = _copy(tensor.values) if given is None else given
+            if role is not None:
+                training.roles[name] = role
         else:
-            arrays = training.parameters
-            training.roles[name] = role
-        arrays[name] = aligned(values.shape)
-        arrays[name][...] = values
-        variable = tensor.to_variable(np.float32, list(values.shape))
+            continue
+        variable = tensor.to_variable(np.float32, list(tensor.values.shape))
         variable.type = "tensor_type"  # which to_variable forgets
         graph.inputs.append(variable)
     if not training.names(Role.TRAINABLE):

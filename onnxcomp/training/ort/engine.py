@@ -6,7 +6,7 @@ and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,8 +36,10 @@ class OrtEngine:
         threads: int,
         projected: bool = False,
         without: Collection[str] = (),
+        parameters: Mapping[str, Array] | None = None,
     ) -> None:
-        training = lower(model, batch_size, without={*without, *(() if projected else (PROJECTED,))})
+        without = {*without, *(() if projected else (PROJECTED,))}
+        training = lower(model, batch_size, without=without, parameters=parameters)
         proto, trained = differentiate(training)
         self.parameters: dict[str, Array] = training.parameters
         self.gradients: dict[str, Array] = {name: aligned(self.parameters[name].shape) for name in trained}
@@ -68,6 +70,9 @@ class OrtEngine:
             array = outputs[entry.name]
             binding.bind_output(entry.name, "cpu", 0, array.dtype, entry.shape, array.ctypes.data)
         return binding
+
+    def begin(self, step: int) -> None:
+        """See :meth:`onnxcomp.training.engine.Engine.begin`: this one does the same at all steps."""
 
     def step(self, images: NDArray[np.float32], labels: NDArray[np.int64]) -> StepResult:
         """See :meth:`onnxcomp.training.engine.Engine.step`."""
