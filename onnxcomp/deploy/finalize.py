@@ -145,7 +145,8 @@ def _use_integers(
             f"its Q/DQ stand where TensorRT wants them: apply qat with --target {target.name} is faster here"
         )
         return None, (note,)
-    return (integer_form(graph) if rewrite else None), ()
+    quantized = any(graphs.quantizers(graph))
+    return (integer_form(graph) if rewrite and quantized else None), ()
 
 
 def _multiply_masks(graph: gs.Graph) -> tuple[int, int]:

@@ -98,7 +98,7 @@ def test_answers_stay_for_any_convolution(
 ) -> None:
     if size + begin + end < dilation * (taps - 1) + 1:
         return
-    attrs = {"pads": [begin, 1, end, 1], "strides": [stride, 1], "dilations": [dilation, 1]}
+    attrs: dict[str, Any] = {"pads": [begin, 1, end, 1], "strides": [stride, 1], "dilations": [dilation, 1]}
     graph = convolution((size, 3), (taps, 3), **attrs)
     expected = answers(graph)
     crop_kernels(graph)

@@ -26,6 +26,8 @@ PRUNE = "prune{keep_first=false keep_last=false}"
 RECIPES = ["", PRUNE, "qat", "distill", f"{PRUNE},qat", f"{PRUNE},qat,distill"]
 FLOAT_TOLERANCE = 1e-5
 FOLDED_INT8_DECIBEL = 45
+WITH_QDQ = [name for name, target in TARGETS.items() if not target.dla]
+"""Those for a DLA have theirs in tests/deploy/dla."""
 
 
 def model(name: str, text: str = "", **options: int) -> Model:
@@ -46,7 +48,7 @@ def decibel(signal: np.ndarray, other: np.ndarray) -> float:
 @pytest.mark.parametrize("text", RECIPES)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_deployable_equals_compression(name: str, text: str) -> None:
-    """For every target; float networks and unfolded INT8 to float32 rounding.
+    """For every target that takes Q/DQ; float networks and unfolded INT8 to float32 rounding.
 
     Folding changes the last bit of what an activation is rounded from. One value in about 10^5 lies so
     close to a tie that it moves by one INT8 step, and a few such steps cost the logits about 57 dB,
@@ -55,7 +57,7 @@ def test_deployable_equals_compression(name: str, text: str) -> None:
     before = model(name, text)
     batch = images(before, 16)
     expected = logits(before, batch)
-    for target in TARGETS.values():
+    for target in map(get_target, WITH_QDQ if "qat" in text else TARGETS):
         unfolded = logits(finalize(before, target, fold=False), batch)
         assert relative(expected, unfolded) <= FLOAT_TOLERANCE
         answers = logits(finalize(before, target), batch)
@@ -73,7 +75,9 @@ def test_the_file_is_what_the_target_takes(name: str, target: str) -> None:
     proto = to_proto(finalize(before, wanted))
     onnx.checker.check_model(proto, full_check=True)
     assert proto.ir_version == 8
-    assert [(entry.domain, entry.version) for entry in proto.opset_import] == [("", wanted.max_opset)]
+    assert [(entry.domain, entry.version) for entry in proto.opset_import] == [
+        ("", min(21, wanted.max_opset))
+    ]
     assert [t.name for t in proto.graph.input] == [before.image.name]
     assert [t.name for t in proto.graph.output] == [before.logits.name]
     assert not [n.name for n in proto.graph.node if n.name.startswith(("teacher/", "loss/", "prune/"))]
@@ -83,7 +87,7 @@ def test_the_file_is_what_the_target_takes(name: str, target: str) -> None:
     runtime.session(from_proto(proto), threads=1)
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", WITH_QDQ)
 def test_quantization_takes_the_targets_form(target: str) -> None:
     wanted = TARGETS[target]
     before = model("postactivation", "qat")
@@ -254,6 +258,52 @@ def test_metadata_travels_and_training_data_does_not(tmp_path: Path) -> None:
     assert after.recipe == before.recipe
     assert after.properties == {"author": "someone"}
     assert (after.roles, after.losses) == ({}, {})
+
+
+@pytest.mark.parametrize("name", ["densenet", "resnet", "mobilenet"])
+def test_pairs_for_the_cpu_are_refused_for_tensorrt(name: str) -> None:
+    before = compressed(from_proto(NETWORKS[name]()), "qat", placement="ort-cpu")
+    assert finalize_report(before, get_target("ort-cpu"))[1].notes == ()
+    for target in ("xavier", "orin"):
+        with pytest.raises(ModelError, match=f"is UINT8, .*; apply qat with --target {target}$") as caught:
+            finalize(before, get_target(target))
+        assert "\n" not in str(caught.value)
+
+
+def test_pairs_for_tensorrt_run_on_the_cpu_with_a_note() -> None:
+    """As uint8 around 128: the same values, but not everything in integers."""
+    before = model("densenet", "qat")
+    after, report = finalize_report(before, get_target("ort-cpu"))
+    assert report.integer is None
+    assert report.kernels is not None
+    assert report.kernels.floats != ()
+    assert report.lines()[-1] == (
+        "its Q/DQ stand where TensorRT wants them: apply qat with --target ort-cpu is faster here"
+    )
+    pairs = [pair for pair in graphs.quantizers(after.graph) if pair.weight is None]
+    assert len(pairs) == report.quantized_activations
+    assert {int(pair.quantize.inputs[2].values) for pair in pairs} == {128}
+
+
+def test_the_report_says_what_runs_in_integers() -> None:
+    before = compressed(from_proto(NETWORKS["densenet"]()), "qat", placement="ort-cpu")
+    report = finalize_report(before, get_target("ort-cpu"))[1]
+    assert report.lines() == [
+        "6 BatchNormalization are depthwise convolutions now",
+        "24 of 24 operators in integer kernels",
+    ]
+    for target in TARGETS:
+        plain = finalize_report(model("densenet"), get_target(target))[1]
+        assert (plain.kernels, plain.notes) == (None, ())
+        assert plain.lines() == []
+
+
+def test_unfolded_pairs_for_the_cpu_round_as_before() -> None:
+    before = compressed(from_proto(NETWORKS["densenet"]()), "qat", placement="ort-cpu")
+    batch = images(before, 16)
+    after, report = finalize_report(before, get_target("ort-cpu"), fold=False)
+    assert (report.integer, report.folds.folded) == (None, ())
+    assert relative(logits(before, batch), logits(after, batch)) <= FLOAT_TOLERANCE
 
 
 def test_twice_is_refused() -> None:
