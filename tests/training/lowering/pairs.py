@@ -10,6 +10,7 @@ import onnx
 
 from onnxcomp import extras, graphs
 from onnxcomp.model import LABELS, Model, Role
+from onnxcomp.training import quantization
 from onnxcomp.training.lowering import lower
 from onnxcomp.training.lowering.views import GRADIENT_SUFFIX
 from onnxcomp.training.ort.gradients import differentiate
@@ -40,6 +41,31 @@ class Seen:
     low: int
     high: int
 
+    @property
+    def levels(self) -> np.ndarray:
+        """``source`` in steps of the scale, float64."""
+        return self.source.astype(np.float64) / self.values
+
+    @property
+    def inside(self) -> np.ndarray:
+        """Where the paper's ``-Q_N < v / s < Q_P`` holds.
+
+        In float32, in which a value that was rounded to the last level before is that level.
+        """
+        levels = self.source / self.values
+        return (levels > self.low - self.zero) & (levels < self.high - self.zero)
+
+    @property
+    def parts(self) -> np.ndarray:
+        """Each element's part of the gradient by the scale: LSQ, eq. 3, in float64.
+
+        But for the rounding, which is that of ONNX: of the float32 quotient.
+        """
+        assert self.gradient is not None
+        inner = np.rint(self.source / self.values) - self.levels
+        ends = np.where(self.levels > 0, self.high - self.zero, self.low - self.zero)
+        return self.gradient.astype(np.float64) * np.where(self.inside, inner, ends)
+
 
 @dataclass(frozen=True)
 class Run:
@@ -53,7 +79,6 @@ class Run:
 def run(
     model: Model,
     arrays: dict[str, np.ndarray] | None = None,
-    levels: int = 127,
     without: tuple[str, ...] = (),
 ) -> Run:
     """A step of ``model`` with some parameters replaced by ``arrays``."""
@@ -68,8 +93,8 @@ def run(
     feeds = {name: array.reshape(shapes[name]) for name, array in feeds.items() if name in shapes}
     images, labels = networks.batch(size=model.image_shape[1])
     feeds |= {training.image: images, LABELS: labels}
-    found = list(_pairs(model, proto, readers, levels))
-    wanted = {name for one in found for name in (one[1], one[2], one[3]) if name}
+    found = list(_pairs(model, proto, readers))
+    wanted = {name for one in found for name in one[:3] if name}
     inputs = {e.name for e in proto.graph.input}
     proto.graph.output.extend(
         onnx.helper.make_empty_tensor_value_info(name) for name in sorted(wanted - inputs)
@@ -85,9 +110,7 @@ def run(
             feeds[scale] if axis is None else graphs.along(feeds[scale], axis, values[name].ndim),
             *limits,
         )
-        for name, source, _, back, scale, axis, limits in (
-            (n, s, r, b, sc, ax, lim) for n, s, r, b, sc, ax, lim in found
-        )
+        for name, source, back, scale, axis, limits in found
     ]
     gradients = {name: values[name + GRADIENT_SUFFIX] for name in trained}
     shaped = {name: g.reshape(training.parameters[name].shape) for name, g in gradients.items()}
@@ -95,8 +118,9 @@ def run(
 
 
 def _pairs(
-    model: Model, proto: onnx.ModelProto, readers: dict[str, list[onnx.NodeProto]], levels: int
-) -> Iterator[tuple]:
+    model: Model, proto: onnx.ModelProto, readers: dict[str, list[onnx.NodeProto]]
+) -> Iterator[tuple[str, str, str, str, int | None, tuple[int, int, int]]]:
+    levels = quantization.levels(model)
     weights = {n for n, role in model.roles.items() if role is Role.TRAINABLE}
     producers = {name: node for node in proto.graph.node for name in node.output}
     constants = {t.name: onnx.numpy_helper.to_array(t) for t in proto.graph.initializer}
@@ -116,7 +140,7 @@ def _pairs(
         axis = next((a.i for a in node.attribute if a.name == "axis"), None)
         change = f"{last.output[0]}.step.change"
         back = next((r.input[0] for r in readers.get(change, ()) if r.op_type == "Mul"), "")
-        yield last.output[0], source, last.output[0], back, node.input[1], axis, (int(zero.flat[0]), *ends)
+        yield last.output[0], source, back, node.input[1], axis, (int(zero.flat[0]), *ends)
 
 
 def _run(proto: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
