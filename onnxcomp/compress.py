@@ -10,8 +10,9 @@ from pathlib import Path
 from onnxcomp import files, pipeline, recipe_file, sources
 from onnxcomp import model as models
 from onnxcomp.data import DataSet
-from onnxcomp.deploy.finalize import finalize
+from onnxcomp.deploy.finalize import finalize_report
 from onnxcomp.deploy.targets import Target
+from onnxcomp.deploy.write import write
 from onnxcomp.errors import TrainingError
 from onnxcomp.model import Form, Model
 from onnxcomp.preprocess import ensure_preprocessing
@@ -110,7 +111,7 @@ class Job:
         self.progress.note("train the compressed network")
         trained = self._trained(compressed, "training")
         models.save(trained, self.run_dir / TRAINED)
-        models.save(finalize(trained, self.target), self.run_dir / DEPLOYABLE)
+        write(*finalize_report(trained, self.target), self.run_dir / DEPLOYABLE)
         names = " + ".join(step.name for step in recipe.passes)
         rows.append(self._measure(f"{names}, {self.target.name}", DEPLOYABLE))
         with files.atomic_path(self.run_dir / RESULTS) as temporary:

@@ -24,7 +24,8 @@ def command(model: Path, output: Path, target: str, as_json: bool) -> None:
     """Write MODEL in the form that TARGET deploys.
 
     Masks are multiplied in, BatchNormalization is folded where legal, teacher and losses go, and
-    Q/DQ and opset become what the target's runtime parses.
+    Q/DQ and opset become what the target's runtime parses. For a DLA, which takes no Q/DQ, the scales go
+    to a calibration cache beside OUTPUT, and the layers that stay FP16 to a .precisions.txt.
 
     \b
     Example:
@@ -34,22 +35,41 @@ def command(model: Path, output: Path, target: str, as_json: bool) -> None:
     from onnxcomp import model as models
     from onnxcomp.deploy.finalize import finalize_report
     from onnxcomp.deploy.targets import get_target
+    from onnxcomp.deploy.write import paths, write
     from onnxcomp.report.console import console, to_json
     from onnxcomp.report.size import file_size
 
     chosen = get_target(target)
-    files.check_writable(output, keep=model)
+    for path in paths(output, dla=chosen.dla):
+        files.check_writable(path, keep=model)
     result, report = finalize_report(models.load(model), chosen)
-    models.save(result, output)
+    output, *beside = write(result, report, output)
     before, after = file_size(model), file_size(output)
     if as_json:
         sizes = {"size_before": before, "size_after": after}
-        click.echo(to_json({"output": str(output), "report": report, **sizes}))
+        click.echo(to_json({"output": str(output), "beside": [*map(str, beside)], "report": report, **sizes}))
         return
     for line in _lines(report, chosen):
         console().print(line, markup=False, soft_wrap=True)
     sizes_text = f"{before.raw:,} -> {after.raw:,} bytes, deflated {before.deflated:,} -> {after.deflated:,}"
     console().print(f"wrote {output}: {sizes_text}", markup=False, soft_wrap=True)
+    if beside:
+        for line in (
+            f"wrote {' and '.join(map(str, beside))}",
+            f"build: {_trtexec(report, output, *beside)}",
+        ):
+            console().print(line, markup=False, soft_wrap=True)
+
+
+def _trtexec(report: Report, output: Path, calibration: Path, precisions: Path) -> str:
+    """How TensorRT makes an engine of the files (tools/qdq-translator/README.md of NVIDIA's DLA software)."""
+    assert report.dla is not None
+    if not report.dla.scales:
+        return f"trtexec --onnx={output} --fp16 --useDLACore=0 --allowGPUFallback"
+    words = [f"--onnx={output}", f"--calib={calibration}", "--int8", "--fp16", "--useDLACore=0"]
+    if report.dla.fp16:
+        words += ["--precisionConstraints=prefer", f'--layerPrecisions="$(cat {precisions})"']
+    return " ".join(["trtexec", *words, "--allowGPUFallback"])
 
 
 def _lines(report: Report, target: Target) -> list[str]:
@@ -66,7 +86,7 @@ def _lines(report: Report, target: Target) -> list[str]:
         lines.append(f"folded {len(folded)} of {len(folded) + len(kept)} BatchNormalization")
         reasons = Counter(reason for _, reason in kept)
         lines += [f"  kept {count}: {reason}" for reason, count in reasons.items()]
-    if report.quantized_weights or report.quantized_activations:
+    if (report.quantized_weights or report.quantized_activations) and not target.dla:
         weights = "float32 weights before Q/DQ" if target.weights == "float" else "INT8 weights before DQ"
         lines.append(
             f"Q/DQ: {report.quantized_weights} weights ({weights}), "

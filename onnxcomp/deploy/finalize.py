@@ -15,6 +15,7 @@ import onnx_graphsurgeon as gs
 from onnxcomp import graphs, recipe
 from onnxcomp.deploy import qdq
 from onnxcomp.deploy.crop import Crops, crop_kernels
+from onnxcomp.deploy.dla import Dla, dla_form
 from onnxcomp.deploy.fold_bn import Folds, fold_bn
 from onnxcomp.deploy.integer import Integer, Kernels, integer_form, kernels
 from onnxcomp.deploy.opset import lower_opset
@@ -46,6 +47,7 @@ class Report:
         integer: what was rewritten for integer kernels; None for targets that fuse Q/DQ themselves.
         kernels: which operators run in integers; None as above, or where nothing is quantized.
         notes: what the user should know besides, a sentence each.
+        dla: what a DLA needs besides the file; None for other targets.
     """
 
     target: str
@@ -62,9 +64,10 @@ class Report:
     integer: Integer | None
     kernels: Kernels | None
     notes: tuple[str, ...]
+    dla: Dla | None
 
     def lines(self) -> list[str]:
-        """Crops, integer kernels and notes in lines for the console."""
+        """Crops, integer kernels, what a DLA needs and notes in lines for the console."""
         crops, found = self.crops, []
         if crops.kernels:
             found.append(f"cropped {crops.kernels} kernels: {crops.weights:,} weights only met padding")
@@ -74,6 +77,8 @@ class Report:
             found += self.kernels.lines()
         if self.integer:
             found += [f"  {name}: {reason}" for name, reason in self.integer.kept]
+        if self.dla and self.dla.pairs:
+            found += self.dla.lines()
         return [*found, *self.notes]
 
 
@@ -112,6 +117,7 @@ def finalize_report(model: Model, target: Target, *, fold: bool = True) -> tuple
     integer, notes = _use_integers(graph, target, rewrite=fold)
     lower_opset(graph, target.max_opset)
     graph.cleanup().toposort()
+    dla = dla_form(graph, target) if target.dla else None
     result.form = Form.DEPLOYABLE
     result.properties = dict(model.properties)
     verify(result, where=f"finalize for {target.name}")
@@ -130,6 +136,7 @@ def finalize_report(model: Model, target: Target, *, fold: bool = True) -> tuple
         integer=integer,
         kernels=kernels(graph) if target.placement == "ort-cpu" and activations else None,
         notes=notes,
+        dla=dla,
     )
     return result, report
 

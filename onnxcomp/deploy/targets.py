@@ -33,6 +33,9 @@ class Target:
             engineers: sparsity helps "when convolution channels are large enough (256 or above)"
             (TensorRT issue 4065), C_in and C_out (3849), and grouped convolutions are not considered
             (4054). TensorRT times a sparse and a dense kernel for each such layer and keeps the faster.
+        tensorrt: version of TensorRT there; None where another runtime is.
+        dla: runs on the deep-learning accelerator of a Jetson, which takes no Q/DQ; see
+            :mod:`onnxcomp.deploy.dla`.
     """
 
     name: str
@@ -44,7 +47,14 @@ class Target:
     sparsity: str
     alignment: int
     two_four: int | None
+    tensorrt: tuple[int, int, int] | None
+    dla: bool = False
 
+
+_TWO_FOUR = (
+    "only zeros in a 2:4 pattern bring speed, where TensorRT picks a sparse kernel; it"
+    " multiplies all others like any weight"
+)
 
 TARGETS = {
     target.name: target
@@ -64,6 +74,23 @@ TARGETS = {
             " no 2:4 sparse tensor cores",
             alignment=32,
             two_four=None,
+            tensorrt=(8, 5, 2),
+        ),
+        # "DLA does not support Explicit Quantization" (Developer Guide 8.5, 12): float32 without Q/DQ, scales
+        # in a calibration cache. Its INT8 format is kCHW32, channels in 32s. "Structured sparsity is a new
+        # feature of the Ampere GPU and the DLAs in Orin" (Deep-Learning-Accelerator-SW, FAQ).
+        Target(
+            "xavier-dla",
+            "DLA of the Jetson AGX Xavier, TensorRT 8.5.2",
+            max_opset=17,
+            weights="float",
+            activations="int8",
+            placement="tensorrt",
+            sparsity="zeros bring no speed: the DLA of the Xavier multiplies them like any weight",
+            alignment=32,
+            two_four=None,
+            tensorrt=(8, 5, 2),
+            dla=True,
         ),
         Target(
             "orin",
@@ -72,10 +99,39 @@ TARGETS = {
             weights="int8",
             activations="int8",
             placement="tensorrt",
-            sparsity="only zeros in a 2:4 pattern bring speed, where TensorRT picks a sparse kernel; it"
-            " multiplies all others like any weight",
+            sparsity=_TWO_FOUR,
             alignment=32,
             two_four=256,
+            tensorrt=(10, 3, 0),
+        ),
+        # Sparse kernels take INT8 convolutions of more than 64 input channels (Developer Guide 8.5, 12.7).
+        # TensorRT 10.7 is the last 10 with a DLA; 11 has it again from 11.4.1, without calibration caches.
+        Target(
+            "orin-dla",
+            "DLA of the Jetson AGX Orin, TensorRT 10.3",
+            max_opset=20,
+            weights="float",
+            activations="int8",
+            placement="tensorrt",
+            sparsity="only zeros in a 2:4 pattern bring speed, in INT8 convolutions of more than 64 channels",
+            alignment=32,
+            two_four=65,
+            tensorrt=(10, 3, 0),
+            dla=True,
+        ),
+        # "Strongly typed" only: no --int8, no --fp16, no calibration; what Q/DQ does not quantise runs in the
+        # type of the file. Its parser knew opset 24 from the beginning.
+        Target(
+            "tensorrt-11",
+            "H200 or another GPU, TensorRT 11",
+            max_opset=24,
+            weights="int8",
+            activations="int8",
+            placement="tensorrt",
+            sparsity=_TWO_FOUR,
+            alignment=32,
+            two_four=256,
+            tensorrt=(11, 0, 0),
         ),
         # x86 integer kernels multiply unsigned activations with signed weights. ONNX Runtime 1.19
         # uses them for a convolution only where its output is quantized too and its bias is INT32;
@@ -92,6 +148,7 @@ TARGETS = {
             sparsity="zeros bring no speed: ONNX Runtime's CPU kernels are dense",
             alignment=16,
             two_four=None,
+            tensorrt=None,
         ),
     )
 }

@@ -42,7 +42,7 @@ def test_it_says_what_it_did(trained: Path, tmp_path: Path, capsys: pytest.Captu
         "  kept 1: it follows Relu, not a convolution",
         "  kept 4: it follows Concat, not a convolution",
     ]
-    assert lines[8] == "Q/DQ: 11 weights (float32 weights before Q/DQ), 11 activations (int8)"
+    assert lines[8] == "Q/DQ: 11 weights (float32 weights before Q/DQ), 19 activations (int8)"
     assert lines[9] == "opset 18 -> 17"
     assert lines[10].startswith(
         f"wrote {output}: {trained.stat().st_size:,} -> {output.stat().st_size:,} bytes"
@@ -129,3 +129,48 @@ def test_a_read_only_output_is_refused_before_any_work(
     assert onnxcomp("finalize", trained, "-o", output, "--target", "orin") == 2
     assert "cannot be written" in capsys.readouterr().err
     assert output.read_bytes() == b"keep"
+
+
+def test_a_dla_gets_its_scales_beside(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output, beside = tmp_path / "d.onnx", [tmp_path / "d.calib", tmp_path / "d.precisions.txt"]
+    assert onnxcomp("finalize", trained, "-o", output, "--target", "xavier-dla") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "for xavier-dla: DLA of the Jetson AGX Xavier, TensorRT 8.5.2"
+    assert not [line for line in lines if line.startswith("Q/DQ: ")]
+    assert [line for line in lines if line.startswith("scales of ")]
+    assert lines[-2] == f"wrote {beside[0]} and {beside[1]}"
+    assert lines[-1] == (
+        f"build: trtexec --onnx={output} --calib={beside[0]} --int8 --fp16 --useDLACore=0"
+        f' --precisionConstraints=prefer --layerPrecisions="$(cat {beside[1]})" --allowGPUFallback'
+    )
+    assert beside[0].read_text().startswith("TRT-8502-EntropyCalibration2\ninput: ")
+    assert beside[1].read_text().endswith(":fp16")
+    assert not {"QuantizeLinear", "DequantizeLinear"} & {node.op for node in load(output).graph.nodes}
+
+
+def test_a_dla_runs_a_plain_network_in_fp16(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, output = tmp_path / "m.onnx", tmp_path / "d.onnx"
+    onnx.save_model(postactivation(), path)
+    assert onnxcomp("finalize", path, "-o", output, "--target", "orin-dla") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == f"build: trtexec --onnx={output} --fp16 --useDLACore=0 --allowGPUFallback"
+
+
+def test_json_names_the_files_beside(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "d.onnx"
+    assert onnxcomp("finalize", trained, "-o", output, "--target", "orin-dla", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["beside"] == [str(tmp_path / "d.calib"), str(tmp_path / "d.precisions.txt")]
+    assert result["report"]["dla"]["scales"]["input"] > 0
+
+
+def test_the_network_is_not_overwritten_by_a_file_beside(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = trained.rename(tmp_path / "d.calib")
+    assert onnxcomp("finalize", network, "-o", tmp_path / "d.onnx", "--target", "orin-dla") == 2
+    assert "d.calib: is the input too" in capsys.readouterr().err

@@ -42,11 +42,18 @@ def test_facts(two_four: Inspection) -> None:
 
 def test_a_line_for_each_target(two_four: Inspection) -> None:
     lines = dict(target_line(two_four, target) for target in TARGETS.values())
+    sparse = (
+        "only zeros in a 2:4 pattern bring speed, where TensorRT picks a sparse kernel; it"
+        " multiplies all others like any weight; here at most 98,304 (49.4 %) of the MACs"
+    )
     assert lines == {
         "on xavier": "zeros bring no speed: TensorRT multiplies them like any weight, and Volta (sm_72) has"
         " no 2:4 sparse tensor cores",
-        "on orin": "only zeros in a 2:4 pattern bring speed, where TensorRT picks a sparse kernel; it"
-        " multiplies all others like any weight; here at most 98,304 (49.4 %) of the MACs",
+        "on xavier-dla": "zeros bring no speed: the DLA of the Xavier multiplies them like any weight",
+        "on orin": sparse,
+        "on orin-dla": "only zeros in a 2:4 pattern bring speed, in INT8 convolutions of more than 64"
+        " channels; here at most 98,304 (49.4 %) of the MACs",
+        "on tensorrt-11": sparse,
         "on ort-cpu": "zeros bring no speed: ONNX Runtime's CPU kernels are dense",
     }
 
