@@ -109,6 +109,7 @@ def command(
 def _explain(path: Path, config: TrainConfig, *, as_json: bool) -> None:
     from onnxcomp import model as models
     from onnxcomp.report.console import table, to_json
+    from onnxcomp.training import phases
     from onnxcomp.training.engine import build
     from onnxcomp.training.setup import trainee_of
 
@@ -116,11 +117,14 @@ def _explain(path: Path, config: TrainConfig, *, as_json: bool) -> None:
         trainee = trainee_of(shown(models.load(path)), config)
         engine = build(trainee, batch_size=config.batch_size, threads=config.threads, projected=True)
     if as_json:
-        click.echo(to_json({"model": str(path), "rewrites": engine.rewrites}))
+        found = {"model": str(path), "rewrites": engine.rewrites, "phases": phases.lines(trainee)}
+        click.echo(to_json(found))
         return
     rows = [(rewrite.name, rewrite.nodes, rewrite.when) for rewrite in engine.rewrites if rewrite.nodes]
     table(f"{path}, {len(trainee.graph.nodes)} nodes", ("rewrite", "nodes", "takes"), rows)
     click.echo("nothing to do for: " + ", ".join(r.name for r in engine.rewrites if not r.nodes))
+    for line in phases.lines(trainee):
+        click.echo(line)
 
 
 def _save(trained: Model, output: Path) -> None:

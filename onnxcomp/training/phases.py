@@ -86,6 +86,19 @@ class Phases:
         return any(self.at(step) != Phase() for step in (0, steps - 1))
 
 
+def lines(model: Model) -> list[str]:
+    """What is not so in all of a training of ``model``, a line each."""
+    options = quantization.options(model)
+    found = [
+        f"{what} are rounded after {share:.0%} of the steps"
+        for what, share in (("weights", options.begin_weights), ("activations", options.begin_activations))
+        if share
+    ]
+    if options.freeze_bn < 1 and Role.STATISTIC in model.roles.values():
+        found.append(f"running statistics stay as they are after {options.freeze_bn:.0%} of the steps")
+    return found
+
+
 class PhasedEngine:
     """An :class:`onnxcomp.training.engine.Engine` that is built anew where a phase begins.
 

@@ -364,6 +364,24 @@ def test_explain_says_what_hit_how_many_nodes_and_trains_nothing(run, tmp_path):
     assert all(set(entry) == {"name", "when", "nodes"} for entry in found)
 
 
+def test_explain_shows_learned_scales_and_phases(run, tmp_path):
+    passes = "qat{scales=learned begin_weights=0.1 begin_activations=0.25 freeze_bn=0.5}"
+    network = write_network(tmp_path / "c.onnx", passes)
+    code, out, err = run(network, "--explain", "--batch-size", 4)
+    assert (code, err) == (0, "")
+    pairs = sum(node.op_type == "QuantizeLinear" for node in onnx.load(network).graph.node)
+    (line,) = [line for line in out.splitlines() if line.startswith("gradients of scales ")]
+    assert re.search(rf"\s{pairs}\s", line)
+    lines = [
+        "weights are rounded after 10% of the steps",
+        "activations are rounded after 25% of the steps",
+        "running statistics stay as they are after 50% of the steps",
+    ]
+    assert out.splitlines()[-3:] == lines
+    code, out, _ = run(network, "--explain", "--batch-size", 4, "--json")
+    assert json.loads(out)["phases"] == lines
+
+
 def test_without_explain_output_data_and_epochs_are_required(run, tmp_path):
     network = write_network(tmp_path / "c.onnx")
     for arguments, missing in (([], "--output"), (["-o", tmp_path / "t.onnx"], "--data")):
