@@ -66,3 +66,12 @@ def test_ranks_average_gradients_losses_and_statistics():
     assert both.images == 16
     assert np.array_equal(two.gradients["bias"], np.float32(1.5) * alone.gradients["bias"])
     assert (statistic == 1.5).all()
+
+
+def test_statistics_that_stay_are_not_averaged():
+    """A mean over three ranks of one value may be another one in its last bit."""
+    statistic = np.ones(3, np.float32)
+    step = GlobalStep(FakeEngine(TRAINEE), Two(), 1, [statistic])
+    step.averages_statistics = False
+    step([batch(0)])
+    assert (statistic == 1).all()
