@@ -9,7 +9,7 @@ memory are the process's own, from file to file. A tool that cannot be installed
 row with the reason.
 
 WORK_DIR/results/NETWORK/ROW.json keeps what was measured; a row is run again where it, the network or the
-setting changed, or with --again. Prints a table per network and writes WORK_DIR/ptq.json and ptq.md.
+setting changed, or with --again all. Prints a table per network and writes WORK_DIR/ptq.json and ptq.md.
 """
 
 from __future__ import annotations
@@ -183,24 +183,37 @@ def measure(bench: Bench, row: Row, network: Path, folder: Path) -> dict[str, An
         python = bench.environment(row.environment)
         used = child(python, "ptq_worker.py", write(scratch / "job.json", job), scratch / "log.txt", bench)
         result = {**json.loads((scratch / "stats.json").read_text(encoding="utf-8")), "used": used}
-    reference = f"{digest(network)[:12]}.npy"
+    result.update(measured(bench, network, quantized, scratch, ("accuracy", "latency")))
+    result["bytes"] = size(quantized)
+    result["broken"] = [] if row is FLOAT else ptq_rules.broken(quantized)
+    return result
+
+
+def measured(
+    bench: Bench, network: Path, quantized: Path, scratch: Path, parts: tuple[str, ...]
+) -> dict[str, Any]:
+    """What ptq_measure.py says of a file.
+
+    Raises:
+        FailedError: ONNX Runtime does not run it.
+    """
+    arrays = bench.arrays(network)
     job = {
+        "parts": parts,
         "float": str(network.resolve()),
         "quantized": str(quantized.resolve()),
         "images": str(arrays / "test.npy"),
         "labels": str(arrays / "test_y.npy"),
-        "reference": str(bench.work / "results" / reference),
+        "reference": str(bench.work / "results" / f"{digest(network)[:12]}.npy"),
         "result": str(scratch / "measured.json"),
     }
     log = scratch / "measure.txt"
     try:
         child(bench.environment("ort"), "ptq_measure.py", write(scratch / "measure.json", job), log, bench)
     except FailedError as error:
-        raise FailedError(f"ONNX Runtime 1.31.1 does not run its file: {error}") from error
-    result.update(json.loads((scratch / "measured.json").read_text(encoding="utf-8")))
-    result["bytes"] = size(quantized)
-    result["broken"] = [] if row is FLOAT else ptq_rules.broken(quantized)
-    return result
+        raise FailedError(f"ONNX Runtime does not run its file: {error}") from error
+    found: dict[str, Any] = json.loads((scratch / "measured.json").read_text(encoding="utf-8"))
+    return found
 
 
 def size(path: Path) -> int:
@@ -218,15 +231,19 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def outcome(bench: Bench, row: Row, network: Path, wanted: bool, again: bool) -> dict[str, Any]:
+def outcome(bench: Bench, row: Row, network: Path, wanted: bool, again: str) -> dict[str, Any]:
     """What is kept of a row, or else, where it is wanted, measured and kept; empty without either."""
     folder = bench.work / "results" / network.stem / row.name.replace("/", "-").replace(" ", "_")
     kept = folder.with_suffix(".json") if "." not in folder.name else folder.with_name(folder.name + ".json")
     key = {"row": asdict(row), "network": digest(network), "pins": ENVIRONMENTS.get(row.environment, ())}
     key = json.loads(json.dumps(key))
-    if kept.exists() and not again:
+    if kept.exists() and again != "all":
         found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
         if found["key"] == key:
+            if again == "latency" and wanted and "latency" in found:
+                quantized = network if row is FLOAT else folder / "scratch" / "quantized.onnx"
+                found.update(measured(bench, network, quantized, folder / "scratch", ("latency",)))
+                kept.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
             return found
     if not wanted:
         return {}
@@ -296,7 +313,9 @@ def main() -> None:
     parser.add_argument("networks", nargs="+", type=Path)
     parser.add_argument("--data", required=True, help="what onnxcomp's --data takes")
     parser.add_argument("--only", action="append", help="pattern of rows to run; the others only if kept")
-    parser.add_argument("--again", action="store_true", help="run those rows also where they are kept")
+    parser.add_argument(
+        "--again", choices=("latency", "all"), default="", help="measure those rows also where they are kept"
+    )
     parser.add_argument("--python", default=sys.executable, help="makes the environments")
     parser.add_argument("--memory", type=float, default=12, help="GiB that quantising may take")
     options = parser.parse_args()
@@ -307,7 +326,7 @@ def main() -> None:
         tables[network.stem] = {}
         for row in (FLOAT, *ROWS):
             wanted = not options.only or any(fnmatch.fnmatch(row.name, one) for one in options.only)
-            found = outcome(bench, row, network, wanted or row is FLOAT, options.again and wanted)
+            found = outcome(bench, row, network, wanted or row is FLOAT, options.again)
             if found:
                 tables[network.stem][row.name] = found
     text = "\n".join(table(network, found) for network, found in tables.items())

@@ -35,6 +35,8 @@ ENVIRONMENTS: dict[str, tuple[str, ...]] = {
     ),
     "modelopt": ("nvidia-modelopt[onnx]==0.47.0", TORCH),
     "quark": ("amd-quark==0.13", TORCH, "onnxruntime==1.31.1"),
+    # Its own torch would be one for CUDA.
+    "aimet": ("aimet-onnx==2.42.0", TORCH, "torchvision==0.28.0", "onnxruntime==1.31.1"),
     "ppq": (
         "ppq==0.6.6",
         TORCH,
@@ -119,6 +121,10 @@ def _quark(config: str) -> Row:
     return Row(f"quark/{config}", "quark", "quark", {"config": config})
 
 
+def _aimet(name: str, scheme: str, **repairs: Any) -> Row:
+    return Row(f"aimet/{name}", "aimet", "aimet", {"quant_scheme": scheme, "repairs": repairs})
+
+
 def _ppq(name: str, **settings: Any) -> Row:
     return Row(f"ppq/{name}", "ppq", "ppq", settings)
 
@@ -172,6 +178,12 @@ ROWS: tuple[Row, ...] = (
     _modelopt("default (entropy, fp16)"),
     _modelopt("entropy fp32", calibration_method="entropy", high_precision_dtype="fp32"),
     _modelopt("max fp32", calibration_method="max", high_precision_dtype="fp32"),
+    _aimet("min_max", "min_max"),
+    _aimet("tf_enhanced", "tf_enhanced"),
+    _aimet("tf_enhanced + equalize", "tf_enhanced", equalize=True),
+    _aimet("tf_enhanced + SeqMSE", "tf_enhanced", seq_mse=True),
+    _aimet("tf_enhanced + AdaRound", "tf_enhanced", adaround=10000),
+    _aimet("tf_enhanced + AdaRound, 100 iterations", "tf_enhanced", adaround=100),
     _quark("S8S8_AAWS"),
     _quark("INT8_CNN_DEFAULT"),
     _quark("INT8_CNN_ACCURATE"),
