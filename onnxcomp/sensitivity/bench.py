@@ -1,10 +1,10 @@
-"""Runs a network on the same images again and again, each time with other values of one weight."""
+"""Runs a network on the same images again and again, each time with another one of its layers changed."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,16 +13,45 @@ from numpy.typing import NDArray
 from onnxcomp.data import ImageSet, evaluation_batches
 from onnxcomp.errors import ModelError
 from onnxcomp.model import Model
-from onnxcomp.parity.accuracy import label_ranks, pad, percent
+from onnxcomp.parity.accuracy import pad
 from onnxcomp.sensitivity import known, stages
-from onnxcomp.sensitivity.curves import Point
 
 Array = NDArray[np.float32]
 Tensors = dict[str, Array]
+Edit = Callable[[Model], Model]
+"""Makes of a piece of a network another one with the same inputs, or more, and the same outputs."""
 MEMORY = 2**30
 """Bytes of activations that are held, at most."""
 BATCH, BATCH_BYTES = 64, 2**24
 """Images in a run, and bytes of its largest tensor; at most."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A network of which some nodes are changed.
+
+    Attributes:
+        name: of the layer; variants with one name and the same nodes are run by the same session.
+        nodes: names of the nodes that read or compute something else.
+        edit: makes the changed form of a piece of the network that the bench was given.
+        feeds: values of the inputs that ``edit`` adds.
+    """
+
+    name: str
+    nodes: Collection[str]
+    edit: Edit
+    feeds: Mapping[str, Array] = field(default_factory=dict)
+
+
+def with_weight(model: Model, name: str, values: Array) -> Variant:
+    """A network with other values of one weight: float32 of the weight's shape."""
+    nodes = [node.name for node in model.graph.tensors()[name].outputs]
+    return Variant(name, nodes, lambda part: stages.with_weight_as_input(part, name), {name: values})
+
+
+def as_it_is(part: Model) -> Model:
+    """Change nothing."""
+    return part
 
 
 @dataclass
@@ -48,14 +77,15 @@ class _Session:
 class Bench:
     """A network and the images it is measured on.
 
-    Nothing is computed again that a weight does not change: not what lies before it, nor what behind it
-    depends on other inputs alone. What is alive at the beginning of a weight's stage is held, so ask for
-    weights in the order of :attr:`names`. Sessions are built once for a weight, and for all behind a stage.
+    Nothing is computed again that a variant does not change: not what lies before it, nor what behind it
+    depends on other tensors alone. What is alive at the beginning of a layer's stage is held, so ask for
+    variants in the order of :meth:`place`. Sessions are built once for a layer, and for all behind a stage.
 
     Args:
-        model: a student with a preprocessing.
+        model: a student with a preprocessing; its nodes have names of their own.
         image_set: at least one image.
         threads: of ONNX Runtime.
+        form: the form of the network in which no variant changes anything: made of each piece of ``model``.
         memory: bytes of activations that may be held; what has no room is computed again.
         most: stages at most.
     """
@@ -66,77 +96,85 @@ class Bench:
         image_set: ImageSet,
         *,
         threads: int,
+        form: Edit = as_it_is,
         memory: int = MEMORY,
         most: int = stages.STAGES,
     ) -> None:
         assert model.preprocessing is not None
-        self._images, self._threads = image_set, threads
+        self._images, self._threads, self._form = image_set, threads, form
         self._preprocessing = model.preprocessing
         self._batch = model.batch or batch_size(model, len(image_set))
         self._model = stages.static(model, self._batch)
         self._memory, self._count = memory, math.ceil(len(image_set) / self._batch)
         room = memory / 2 / 4 / (self._count * self._batch)  # half for what is alive, in float32
         self._cuts = stages.boundaries(self._model, most=most, room=room)
-        self._parts = [self._part(index, index + 1) for index in range(len(self._cuts) - 1)]
-        self._users = stages.users(self._model, self._parts)
+        self._parts = [self._piece(index, index + 1) for index in range(len(self._cuts) - 1)]
+        self._stages = stages.of_nodes(self._parts)
         self._at, self._held = 0, list[Tensors]()
         self._layer, self._rest = _Session(), _Session()
 
-    @property
-    def names(self) -> list[str]:
-        """Of the weights, in the order in which they are measured quickest."""
-        return sorted(self._users, key=lambda name: self._users[name])
+    def place(self, nodes: Collection[str]) -> tuple[int, int]:
+        """First and last stage of nodes, by their names: in this order variants are measured quickest."""
+        spans = [self._stages[name] for name in nodes]
+        return min(first for first, _ in spans), max(last for _, last in spans)
 
-    def work(self, name: str) -> int:
-        """Multiply-accumulates of :meth:`measure` for one image; of :meth:`dense` for no weight's name."""
-        first, _ = self._users.get(name, (0, 0))
+    def work(self, nodes: Collection[str]) -> int:
+        """Multiply-accumulates for one image of :meth:`measure`; of :meth:`base` for no nodes."""
+        first = self.place(nodes)[0] if nodes else 0
         return self._cuts[-1].cost - self._cuts[first].cost
 
-    def dense(self) -> Point:
-        """The network as it is.
+    def base(self) -> Array:
+        """Logits of the network without a change, float32 (N, classes).
 
         Raises:
-            ModelError: a logit is not a finite number.
+            ModelError: one is not a finite number.
         """
         session = self._session(stages.speed_up(self._part(0, len(self._parts))))
-        return self._score(
-            (self._run(session, images) for images in self._batches()), fix="check the weights"
-        )
+        return self._logits((self._run(session, images) for images in self._batches()), "check the weights")
 
-    def measure(self, name: str, values: Array) -> Point:
-        """The network with other values of one weight: float32 of the weight's shape.
+    def measure(self, variant: Variant) -> Array:
+        """Logits of a variant, float32 (N, classes).
 
         Raises:
-            ModelError: a logit is not a finite number.
+            ModelError: one is not a finite number.
         """
-        first, last = self._users[name]
+        first, last = self.place(variant.nodes)
         self._advance(first)
-        layer, rest = self._layer_session(name), self._rest_session(first, last + 1)
+        layer, rest = self._layer_session(variant, first, last), self._rest_session(first, last + 1)
 
         def results() -> Iterator[Tensors]:
             for beside, behind in zip(self._known(layer), self._known(rest), strict=True):
-                found = {**beside, name: values}
+                found = {**beside, **variant.feeds}
                 found.update(self._run(layer.run, found))
                 yield self._run(rest.run, {**behind, **found}) if rest.run else found
 
-        return self._score(results(), fix=f"exclude {name}")
+        return self._logits(results(), f"exclude {variant.name}")
+
+    def _piece(self, first: int, end: int) -> Model:
+        """The stages from ``first`` on, before ``end``, as they were given."""
+        return stages.piece(self._model, self._cuts[first].alive, self._cuts[end].alive)
 
     def _part(self, first: int, end: int) -> Model:
-        """The stages from ``first`` on, before ``end``."""
-        return stages.piece(self._model, self._cuts[first].alive, self._cuts[end].alive)
+        """The same, in the form in which no variant changes anything."""
+        return self._form(self._piece(first, end))
 
     def _session(self, part: Model) -> Any:
         return stages.session(part, threads=self._threads)
 
-    def _layer_session(self, name: str) -> _Session:
-        """Of the stages that read a weight, which is an input of it."""
-        if self._layer.key != name:
+    def _layer_session(self, variant: Variant, first: int, last: int) -> _Session:
+        """Of the stages that a variant changes."""
+        key = (variant.name, first, last)
+        if self._layer.key != key:
             self._layer = _Session()  # what it knows is of no more use, and takes room
-            first, last = self._users[name]
-            part = self._parts[first] if first == last else self._part(first, last + 1)
-            part = stages.with_weight_as_input(part, name)
-            self._layer = self._apart(name, part, set(self._cuts[first].alive))
+            part = variant.edit(self._parts[first] if first == last else self._piece(first, last + 1))
+            fixed = set(self._cuts[first].alive)
+            self._layer = self._apart(key, part, fixed) if variant.feeds else self._whole(key, part)
         return self._layer
+
+    def _whole(self, key: object, part: Model) -> _Session:
+        """A single session, which is run on what is alive at the beginning of its stage."""
+        reads = [tensor.name for tensor in part.graph.inputs]
+        return _Session(key, self._session(stages.speed_up(part)), None, reads)
 
     def _rest_session(self, first: int, stage: int) -> _Session:
         """Of ``stage`` and all behind it; what it knows depends on what is alive before ``first`` alone."""
@@ -210,17 +248,13 @@ class Bench:
         feeds = {entry.name: tensors[entry.name] for entry in session.get_inputs()}
         return dict(zip(outputs, session.run(outputs, feeds), strict=True))
 
-    def _score(self, batches: Iterable[Tensors], *, fix: str) -> Point:
-        """Of logits, batch by batch; what fills up the last batch does not count."""
-        labels, total, hits = self._images.labels, 0.0, []
-        for index, tensors in enumerate(batches):
-            own = labels[index * self._batch : (index + 1) * self._batch]
-            logits = tensors[self._model.logits.name][: len(own)]
-            total += float(cross_entropies(logits, own).sum())
-            hits.append(label_ranks(logits, own) < 1)
-        if not math.isfinite(total):
+    def _logits(self, batches: Iterable[Tensors], fix: str) -> Array:
+        """Of all images; what fills up the last batch does not count."""
+        name, count = self._model.logits.name, len(self._images)
+        found: Array = np.concatenate([tensors[name] for tensors in batches])[:count]
+        if not np.isfinite(found).all():
             raise ModelError("gives logits that are not finite", where=self._model.graph.name, fix=fix)
-        return Point(percent(np.concatenate(hits)), total / len(labels))
+        return found
 
 
 def batch_size(model: Model, images: int) -> int:
@@ -229,18 +263,3 @@ def batch_size(model: Model, images: int) -> int:
     known = [math.prod(s[1:]) for s in sizes if s and all(isinstance(size, int) for size in s[1:])]
     most = min(BATCH, max(1, BATCH_BYTES // (4 * max(known, default=1))))
     return math.ceil(images / math.ceil(images / most))
-
-
-def cross_entropies(logits: Array, labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Of each image, in nats.
-
-    Args:
-        logits: float32 (N, classes).
-        labels: int64 (N,).
-    """
-    values = logits.astype(np.float64)
-    with np.errstate(invalid="ignore"):  # infinite logits give NaN
-        values -= values.max(axis=1, keepdims=True)
-    own = np.take_along_axis(values, labels[:, None], axis=1)[:, 0]
-    found: NDArray[np.float64] = np.log(np.exp(values).sum(axis=1)) - own
-    return found

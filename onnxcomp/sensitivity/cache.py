@@ -1,6 +1,6 @@
 """Measurements of earlier calls, found again by what they are measurements of.
 
-A folder of ``<cache>/<key>`` holds those of one network, its images and the way to prune; the key is a
+A folder of ``<cache>/<key>`` holds those of one network, its images and the way to compress; the key is a
 digest of all three. Each file in it is one point. They are written one by one and in one step, so a kill
 loses at most the point that was being measured, and several processes may share the folder.
 """
@@ -17,14 +17,17 @@ from onnxcomp import files
 from onnxcomp.data import ImageSet
 from onnxcomp.data.decoded import Size
 from onnxcomp.model import Model
-from onnxcomp.sensitivity.curves import Point
 from onnxcomp.training.identity import fingerprint
 
-RULE = 1
+RULE = 2
 """Counts up when the same network on the same images would give other numbers than before."""
 DENSE = ""
 """The name, no weight's, under which the network is kept as it is."""
 CHUNK = 256
+Values = Mapping[str, float | None]
+"""Numbers of a point by their names."""
+Place = tuple[str, str | float]
+"""A weight, and what is done with it: a share of zeros, or a word."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,8 @@ class Entry:
     """What one file holds."""
 
     key: str
-    weight: str
-    sparsity: float
-    point: Point
+    place: Place
+    point: Values
 
     def to_text(self) -> str:
         """As JSON, with a digest of itself."""
@@ -44,7 +46,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Cache:
-    """Points of one network, its images and the way to prune.
+    """Points of one network, its images and the way to compress.
 
     Attributes:
         root: of the caches of all networks.
@@ -58,39 +60,38 @@ class Cache:
     def folder(self) -> Path:
         return self.root / self.key[:32]
 
-    def get(self, weight: str, sparsity: float) -> Point | None:
+    def get(self, place: Place) -> dict[str, float | None] | None:
         """The point, or None where it has not been measured.
 
         Raises:
             ValueError: the entry is damaged; names its file.
         """
-        path = self._path(weight, sparsity)
+        path = self._path(place)
         try:
             text = path.read_text(encoding="utf-8")
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(str(path)) from error
-        return self._parse(text, weight, sparsity, path)
+        return self._parse(text, place, path)
 
-    def put(self, weight: str, sparsity: float, point: Point) -> None:
+    def put(self, place: Place, point: Values) -> None:
         """Keep a point.
 
         Raises:
             OnnxcompError: the folder cannot be created or written.
         """
         files.make_folder(self.folder)
-        text = Entry(self.key, weight, sparsity, point).to_text()
-        files.write_atomically(self._path(weight, sparsity), lambda path: _write(path, text))
+        text = Entry(self.key, place, point).to_text()
+        files.write_atomically(self._path(place), lambda path: _write(path, text))
 
-    def _path(self, weight: str, sparsity: float) -> Path:
-        return self.folder / f"{digest([weight, sparsity])[:32]}.json"
+    def _path(self, place: Place) -> Path:
+        return self.folder / f"{digest(list(place))[:32]}.json"
 
-    def _parse(self, text: str, weight: str, sparsity: float, path: Path) -> Point:
+    def _parse(self, text: str, place: Place, path: Path) -> dict[str, float | None]:
         try:
-            body = json.loads(text)
-            point = Point(float(body["point"]["top1"]), float(body["point"]["loss"]))
-            whole = text.strip() == Entry(self.key, weight, sparsity, point).to_text()
+            point = dict(json.loads(text)["point"])
+            whole = text.strip() == Entry(self.key, place, point).to_text()
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise ValueError(str(path)) from error
         if not whole:
@@ -115,7 +116,7 @@ def digest(value: object) -> str:
 
 
 def key_of(model: str, images: str, way: Mapping[str, str | int]) -> str:
-    """The key of a network, its images (see :func:`digest_of`) and the way to prune."""
+    """The key of a network, its images (see :func:`digest_of`) and the way to compress."""
     return digest({"rule": RULE, "model": model, "images": images, "way": dict(way)})
 
 

@@ -26,6 +26,8 @@ CHANNEL_BY_CHANNEL = (
         "HardSwish",
         "HardSigmoid",
         "Elu",
+        "QuantizeLinear",
+        "DequantizeLinear",
     ),
     *("AveragePool", "MaxPool", "GlobalAveragePool", "GlobalMaxPool"),
 )
@@ -132,8 +134,12 @@ def _joined(
 
 
 def _channel_by_channel(node: gs.Node) -> bool:
-    constant = all(isinstance(tensor, gs.Constant) for tensor in node.inputs[1:])
-    return node.op in CHANNEL_BY_CHANNEL and constant and len(node.outputs) == 1
+    constants = node.inputs[1:]
+    if node.op not in CHANNEL_BY_CHANNEL or len(node.outputs) != 1:
+        return False
+    if node.op in ("QuantizeLinear", "DequantizeLinear") and constants[0].shape:
+        return False  # a scale for each channel
+    return all(isinstance(tensor, gs.Constant) for tensor in constants)
 
 
 def _part_channels(graph: gs.Graph, node: gs.Node, source: Parted) -> Parted:
@@ -182,5 +188,6 @@ def _part_conv(graph: gs.Graph, node: gs.Node, source: Parted) -> None:
 
 
 def _like(tensor: gs.Tensor, what: str, channels: int) -> gs.Variable:
-    shape = [tensor.shape[0], channels, *tensor.shape[2:]]
-    return edit.variable(f"{tensor.name}.{what}", shape=shape)
+    found = edit.variable(f"{tensor.name}.{what}", shape=[tensor.shape[0], channels, *tensor.shape[2:]])
+    found.dtype = tensor.dtype
+    return found

@@ -148,8 +148,9 @@ def with_weight_as_input(part: Model, name: str) -> Model:
 
 
 def session(part: Model, *, threads: int) -> Any:
-    """An ``onnxruntime.InferenceSession`` of a piece."""
-    return runtime.session_of_proto(to_proto(part).SerializeToString(), threads=threads)
+    """An ``onnxruntime.InferenceSession`` of a piece; its Q/DQ pairs round in float32."""
+    data = to_proto(part).SerializeToString()
+    return runtime.session_of_proto(data, threads=threads, integer=False)
 
 
 def speed_up(part: Model) -> Model:
@@ -175,11 +176,11 @@ def speed_up(part: Model) -> Model:
     return part
 
 
-def users(model: Model, parts: Sequence[Model]) -> dict[str, tuple[int, int]]:
-    """First and last of the pieces of ``model`` that read each of its weights, by name, in graph order."""
-    tensors = [part.graph.tensors() for part in parts]
-    found = {}
-    for weight in graphs.weights(model.graph):
-        indices = [index for index, those in enumerate(tensors) if weight.name in those]
-        found[weight.name] = (indices[0], indices[-1])
+def of_nodes(parts: Sequence[Model]) -> dict[str, tuple[int, int]]:
+    """First and last of the pieces that hold each node, by its name: several, if it reads constants alone."""
+    found: dict[str, tuple[int, int]] = {}
+    for index, part in enumerate(parts):
+        for node in part.graph.nodes:
+            first, _ = found.get(node.name, (index, index))
+            found[node.name] = (first, index)
     return found

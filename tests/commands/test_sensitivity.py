@@ -195,7 +195,7 @@ def test_a_signal_ends_in_one_line(args: list[object], tmp_path: Path) -> None:
         (("-o", "missing/s.json"), "missing: there is no such folder"),
         (("--plot", "missing/s.png"), "missing: there is no such folder"),
         (("-o", "m.onnx"), "m.onnx: is the input too"),
-        (("-o", "s", "--plot", "s"), "s: is to hold the curves and the picture"),
+        (("-o", "s", "--plot", "s"), "s: is to hold the numbers and the picture"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

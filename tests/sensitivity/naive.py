@@ -7,7 +7,7 @@ import numpy as np
 from onnxcomp import runtime
 from onnxcomp.data import DataSet, ImageSet
 from onnxcomp.model import Model, from_proto
-from onnxcomp.sensitivity.curves import Point
+from onnxcomp.sensitivity.scores import Point
 from tests import zoo
 from tests.pictures import NORMAL, normalised, pictures
 

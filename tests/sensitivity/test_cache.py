@@ -12,12 +12,12 @@ from onnxcomp.data import ImageSet
 from onnxcomp.errors import OnnxcompError
 from onnxcomp.sensitivity import cache as caches
 from onnxcomp.sensitivity.cache import Cache, digest_of, key_of, model_digest
-from onnxcomp.sensitivity.curves import Point
 from tests.pictures import pictures
 from tests.project import ROOT
 from tests.sensitivity.naive import network
 
-POINT = Point(12.5, 1 / 3)
+POINT = {"top1": 12.5, "loss": 1 / 3, "sqnr": None}
+PLACE = ("w", 0.5)
 KEY = "0123456789abcdef" * 4
 
 
@@ -27,11 +27,12 @@ def cache(tmp_path: Path) -> Cache:
 
 
 def test_a_point_comes_back_as_it_was(cache: Cache) -> None:
-    assert cache.get("layer/weight", 0.5) is None
-    cache.put("layer/weight", 0.5, POINT)
-    assert cache.get("layer/weight", 0.5) == POINT
-    assert cache.get("layer/weight", 0.7) is None
-    assert cache.get("layer", 0.5) is None
+    assert cache.get(("layer/weight", 0.5)) is None
+    cache.put(("layer/weight", 0.5), POINT)
+    assert cache.get(("layer/weight", 0.5)) == POINT
+    assert cache.get(("layer/weight", 0.7)) is None
+    assert cache.get(("layer/weight", "alone")) is None
+    assert cache.get(("layer", 0.5)) is None
     assert [path.suffix for path in cache.folder.iterdir()] == [".json"]
 
 
@@ -49,26 +50,26 @@ def test_a_point_comes_back_as_it_was(cache: Cache) -> None:
     ],
 )
 def test_damage_is_noticed(cache: Cache, damage: object) -> None:
-    cache.put("w", 0.5, POINT)
+    cache.put(PLACE, POINT)
     (path,) = cache.folder.iterdir()
     path.write_bytes(damage(path.read_bytes()))  # type: ignore[operator]
     with pytest.raises(ValueError, match=path.name):
-        cache.get("w", 0.5)
-    cache.put("w", 0.5, POINT)
-    assert cache.get("w", 0.5) == POINT
+        cache.get(PLACE)
+    cache.put(PLACE, POINT)
+    assert cache.get(PLACE) == POINT
 
 
 def test_an_entry_of_another_network_is_damage(cache: Cache, tmp_path: Path) -> None:
     """As a hand that copies files would make it; the folder's name holds half of the key."""
-    cache.put("w", 0.5, POINT)
+    cache.put(PLACE, POINT)
     with pytest.raises(ValueError, match="json"):
-        Cache(cache.root, KEY[:32] + "0" * 32).get("w", 0.5)
+        Cache(cache.root, KEY[:32] + "0" * 32).get(PLACE)
 
 
 def test_a_folder_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(OnnxcompError, match="cannot be created"):
-        Cache(tmp_path / "file", KEY).put("w", 0.5, POINT)
+        Cache(tmp_path / "file", KEY).put(PLACE, POINT)
 
 
 def test_the_key_says_what_was_measured() -> None:

@@ -99,13 +99,14 @@ def test_a_weight_can_be_an_input() -> None:
     np.testing.assert_allclose(found, run.logits(model, images), rtol=1e-5, atol=1e-4)
 
 
-def test_users_are_the_first_and_the_last_stage_that_reads_a_weight() -> None:
-    model = sharing()
-    fixed = stages.static(model, 2)
+def test_each_node_lies_in_its_stage() -> None:
+    fixed = stages.static(sharing(), 2)
     cuts = stages.boundaries(fixed, most=1000)
     parts = [stages.piece(fixed, a.alive, b.alive) for a, b in itertools.pairwise(cuts)]
-    users = stages.users(fixed, parts)
-    first, last = users.pop(SHARED)
-    assert first < last
-    assert all(start == end for start, end in users.values())
-    assert set(users) == {weight.name for weight in graphs.weights(model.graph)} - {SHARED}
+    found = stages.of_nodes(parts)
+    assert set(found) == {node.name for node in fixed.graph.nodes}
+    assert all(first == last for first, last in found.values())
+    order = [found[node.name] for node in fixed.graph.nodes]
+    assert order == sorted(order)
+    readers = [node.name for node in fixed.graph.tensors()[SHARED].outputs]
+    assert found[readers[0]] < found[readers[1]]

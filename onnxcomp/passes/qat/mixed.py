@@ -55,7 +55,7 @@ class Found:
     sqnr: float
 
     def __str__(self) -> str:
-        return f"top-1 {-self.drop:+.2f} points, SQNR {self.sqnr:.1f} dB"
+        return f"top-1 loses {self.drop:.2f} points, SQNR {self.sqnr:.1f} dB"
 
 
 class Judge:
@@ -88,9 +88,7 @@ def _classes(batches: Sequence[Array]) -> npt.NDArray[np.int64]:
     return np.concatenate([batch.argmax(axis=1) for batch in batches])
 
 
-def leave_float(
-    model: Model, reference: Model, calibration: Calibration, max_drop: float
-) -> tuple[str, ...]:
+def leave_float(model: Model, reference: Model, calibration: Calibration, max_drop: float) -> tuple[str, ...]:
     """:func:`choose`, and take the pairs of what is chosen out of ``model``, in place; returns the notes."""
     choice = choose(model, reference, calibration, max_drop)
     partial.restrict(model, [name for name in partial.layers(model) if name not in choice.layers])
@@ -110,12 +108,9 @@ def choose(model: Model, reference: Model, calibration: Calibration, max_drop: f
         max_drop: points of top-1 accuracy, at least 0.
 
     Raises:
-        PassError: ``max_drop`` is below 0, or no layer is quantised.
+        PassError: ``max_drop`` is below 0 or no number, or no layer is quantised.
     """
-    if not max_drop >= 0:
-        raise PassError(
-            f"max_drop is {max_drop:g}, which no network meets", where="qat", fix="give points of at least 0"
-        )
+    check_max_drop(max_drop)
     names = partial.layers(model)
     if not names:
         raise PassError("no layer is quantised", where="qat", fix="apply qat first")
@@ -127,6 +122,16 @@ def choose(model: Model, reference: Model, calibration: Calibration, max_drop: f
     search.grow()
     search.shrink()
     return Choice(tuple(search.left), (f"all {len(names)} layers in INT8: {full}", *search.notes()))
+
+
+def check_max_drop(max_drop: float) -> None:
+    """Refuse a drop that no network meets.
+
+    Raises:
+        PassError: it is below 0 or no number.
+    """
+    if not max_drop >= 0:
+        raise PassError(f"max_drop is {max_drop:g}", where="qat", fix="give points of top-1, at least 0")
 
 
 def rank(model: Model, judge: Judge, calibration: Calibration) -> dict[str, float]:
@@ -190,9 +195,7 @@ class _Search:
         return True
 
     def notes(self) -> tuple[str, ...]:
-        listed = ", ".join(
-            f"{name} ({value:.1f} dB)" for name, value in list(self._ranking.items())[:LISTED]
-        )
+        listed = ", ".join(f"{name} ({value:.1f} dB)" for name, value in list(self._ranking.items())[:LISTED])
         return (
             f"float_layers=auto leaves {len(self.left)} of {len(self._order)} float: {', '.join(self.left)}",
             f"with them: {self.found}",

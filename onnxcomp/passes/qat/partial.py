@@ -18,7 +18,7 @@ and its input's.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable
 
 import onnx_graphsurgeon as gs
 
@@ -62,10 +62,11 @@ def without(model: Model, left: Collection[str]) -> Model:
 def restrict(model: Model, keep: Collection[str]) -> None:
     """:func:`only`, in place."""
     _check(model, keep)
-    around = _Around(model.graph, keep)
+    around = Around(model.graph)
+    kept = around.bits(keep)
     for pair in list(graphs.quantizers(model.graph)):
         dequantized = pair.dequantize.outputs[0]
-        gone = [node for node in dequantized.outputs if not around.stays(node)]
+        gone = [node for node in dequantized.outputs if not around.stays(node, kept)]
         graphs.rewire(dequantized, pair.source, gone)
     _remove_unread(model)
 
@@ -86,49 +87,55 @@ def layers_of(graph: gs.Graph) -> dict[int, str]:
     }
 
 
-class _Around:
-    """Which quantised layers lie next to each node, and which of them are kept.
+class Around:
+    """Which quantised layers lie next to each node of a graph, which is sorted.
 
-    Sets of layers are the bits of an integer.
+    A set of layers is the bits of an integer: each Concat of a dense block has all of the block's next to it.
     """
 
-    def __init__(self, graph: gs.Graph, keep: Collection[str]) -> None:
-        self._names = layers_of(graph)
-        bits = {name: 1 << index for index, name in enumerate(dict.fromkeys(self._names.values()))}
-        self._own = {node: bits[name] for node, name in self._names.items()}
-        self._kept = sum(bits[name] for name in set(keep))
+    def __init__(self, graph: gs.Graph) -> None:
+        own = layers_of(graph)
+        self._bits = {name: 1 << index for index, name in enumerate(dict.fromkeys(own.values()))}
+        self._own = {node: self._bits[name] for node, name in own.items()}
         self._before: dict[int, int] = {}
         self._behind: dict[int, int] = {}
         nodes = [node for node in graph.nodes if graphs.is_student(node)]
         for node in nodes:
-            self._before[id(node)] = self._join(self._before, (n for t in node.inputs for n in t.inputs))
+            before = (other for tensor in node.inputs for other in tensor.inputs)
+            self._before[id(node)] = self._join(self._before, before)
         for node in reversed(nodes):
-            self._behind[id(node)] = self._join(self._behind, (n for t in node.outputs for n in t.outputs))
+            behind = (other for tensor in node.outputs for other in tensor.outputs)
+            self._behind[id(node)] = self._join(self._behind, behind)
 
-    def _join(self, found: dict[int, int], nodes: Iterator[gs.Node]) -> int:
+    def _join(self, found: dict[int, int], nodes: Iterable[gs.Node]) -> int:
         union = 0
         for node in nodes:
             union |= self._own.get(id(node)) or found.get(id(node), 0)
         return union
 
-    def stays(self, reader: gs.Node) -> bool:
-        """Whether ``reader`` goes on reading through a pair."""
-        if not self._kept:
-            return False
-        own = self._own.get(id(reader)) or self._moved_to(reader)
-        if own & self._kept:
-            return True
-        if id(reader) in self._own:
-            return False
-        sides = self._before.get(id(reader), 0), self._behind.get(id(reader), 0)
-        return all(not side or side & self._kept for side in sides)
+    def bits(self, names: Collection[str]) -> int:
+        """A set of layers."""
+        return sum(self._bits[name] for name in set(names))
 
-    def _moved_to(self, node: gs.Node) -> int:
-        """Layers that read what ``node`` has only moved."""
-        if node.op not in PASSED:
-            return 0
-        readers = [reader for tensor in node.outputs for reader in tensor.outputs]
-        return self._join({id(reader): self._moved_to(reader) for reader in readers}, iter(readers))
+    def stays(self, reader: gs.Node, kept: int) -> bool:
+        """Whether a node that reads through a pair goes on doing so where only the layers ``kept`` are
+        quantised."""
+        if self.owners(reader):
+            mine = bool(self.owners(reader) & kept)
+            if mine or id(reader) in self._own:
+                return mine
+        sides = self._before.get(id(reader), 0), self._behind.get(id(reader), 0)
+        return bool(kept) and all(not side or side & kept for side in sides)
+
+    def owners(self, reader: gs.Node) -> int:
+        """The layer that ``reader`` computes, or those that read what it only moves; 0 for none."""
+        if id(reader) in self._own or reader.op not in PASSED:
+            return self._own.get(id(reader), 0)
+        union = 0
+        for tensor in reader.outputs:
+            for node in tensor.outputs:
+                union |= self.owners(node)
+        return union
 
 
 def _remove_unread(model: Model) -> None:

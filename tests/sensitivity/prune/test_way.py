@@ -5,7 +5,7 @@ import pytest
 
 from onnxcomp import graphs
 from onnxcomp.errors import OnnxcompError
-from onnxcomp.sensitivity.way import SPARSITIES, Way, read_sparsities
+from onnxcomp.sensitivity.prune.way import SPARSITIES, Way, read_sparsities
 from tests.sensitivity.naive import NETWORKS, network
 
 

@@ -8,9 +8,11 @@ import pytest
 from PIL import Image
 
 from onnxcomp.errors import MissingPackageError, OnnxcompError
-from onnxcomp.sensitivity import plot
-from onnxcomp.sensitivity.curves import Curves, Point
-from onnxcomp.sensitivity.plot import draw, group_names
+from onnxcomp.sensitivity import picture
+from onnxcomp.sensitivity.picture import group_names
+from onnxcomp.sensitivity.prune.curves import Curves
+from onnxcomp.sensitivity.prune.plot import draw
+from onnxcomp.sensitivity.scores import Point
 
 LENET = ["conv1.weight", "conv2.weight", "fc1.weight", "fc2.weight", "fc3.weight"]
 BLOCKS = [
@@ -64,7 +66,7 @@ def test_the_text_names_what_is_needed(tmp_path: Path, monkeypatch: pytest.Monke
     texts = written(many, tmp_path, monkeypatch)
     assert {"features.denseblock1", "features.denseblock2"} <= texts
     (listed,) = [text for text in texts if text.startswith("most sensitive")]
-    worst = many.by_sensitivity()[: plot.WORST]
+    worst = many.by_sensitivity()[: picture.WORST]
     assert listed.splitlines()[1:] == [f"{number}  {name}" for number, name in enumerate(worst, start=1)]
     assert "layer, in the order of the network" in written(curves(ANONYMOUS), tmp_path, monkeypatch)
 
@@ -97,7 +99,7 @@ def test_groups_are_runs_of_equal_beginnings() -> None:
 
 def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    for attempt in (plot.require, lambda: draw(curves(LENET), tmp_path / "s.png")):
+    for attempt in (picture.require, lambda: draw(curves(LENET), tmp_path / "s.png")):
         with pytest.raises(MissingPackageError, match=r"pip install 'onnxcomp\[plot\]'"):
             attempt()
 

@@ -7,7 +7,8 @@ import pytest
 
 from onnxcomp.errors import OnnxcompError
 from onnxcomp.passes.prune import curves as readers
-from onnxcomp.sensitivity.curves import FORMAT, Curves, Point, save, to_json
+from onnxcomp.sensitivity.prune.curves import FORMAT, Curves, save, to_json
+from onnxcomp.sensitivity.scores import Point
 
 CURVES = Curves(
     model="ab12",

@@ -1,31 +1,30 @@
-"""The sensitivity of a network, layer by layer: what is known is read, what is not is measured."""
+"""The sensitivity of a network to pruning, layer by layer: what is known is read, what is not is measured."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from onnxcomp import files, graphs, pipeline, sources
-from onnxcomp.data import DataSet, ImageSet
-from onnxcomp.errors import DataError, ModelError
+from onnxcomp import graphs, pipeline, sources
+from onnxcomp.data import DataSet
+from onnxcomp.errors import ModelError
 from onnxcomp.model import Form, Model
 from onnxcomp.parity.sample import limited
 from onnxcomp.passes.prune import criteria
 from onnxcomp.passes.prune.plan import Plan
 from onnxcomp.sensitivity import cache as caches
-from onnxcomp.sensitivity.alone import Alone
-from onnxcomp.sensitivity.bench import Bench
-from onnxcomp.sensitivity.cache import Cache
-from onnxcomp.sensitivity.curves import Curves, Point
-from onnxcomp.sensitivity.way import Way
+from onnxcomp.sensitivity import scores
+from onnxcomp.sensitivity.bench import Bench, with_weight
+from onnxcomp.sensitivity.cache import Place
+from onnxcomp.sensitivity.points import Images, Points, Split, choose_images, images_digest, look_up
+from onnxcomp.sensitivity.prune.alone import Alone
+from onnxcomp.sensitivity.prune.curves import Curves
+from onnxcomp.sensitivity.prune.way import Way
+from onnxcomp.sensitivity.scores import Point
 from onnxcomp.sources import Show, quiet
 from onnxcomp.student import student
 
-Split = Literal["train", "test"]
-Place = tuple[str, float]
-"""A weight and its share of zeros."""
 AS_IT_IS: Place = (caches.DENSE, 0.0)
 
 
@@ -35,37 +34,19 @@ class Measurement:
 
     Attributes:
         model: a student.
-        model_digest: see :func:`onnxcomp.sensitivity.cache.model_digest`.
-        data: where the images come from.
-        split: which of its sets.
+        digest: see :func:`onnxcomp.sensitivity.cache.model_digest`.
         images: those that the network is measured on.
         way: how layers are pruned.
         plan: which layers.
-        cache: where points are kept.
-        known: points that have been measured; :meth:`fill` adds to them.
-        damaged: files of the cache that were not what they should be, and are measured anew.
+        points: by a weight and its share of zeros.
     """
 
     model: Model
-    model_digest: str
-    data: DataSet
-    split: Split
-    images: ImageSet
+    digest: str
+    images: Images
     way: Way
     plan: Plan
-    cache: Cache
-    known: dict[Place, Point]
-    damaged: tuple[str, ...]
-
-    @property
-    def places(self) -> list[Place]:
-        """All that is wanted."""
-        return [AS_IT_IS, *((name, share) for name in self.plan.names for share in self.way.sparsities)]
-
-    @property
-    def missing(self) -> list[Place]:
-        """What is not known yet."""
-        return [place for place in self.places if place not in self.known]
+    points: Points[Point]
 
     def prepare(self, *, threads: int, show: Show = quiet) -> Alone:
         """What the criterion needs to know of the data before anything can be pruned.
@@ -74,8 +55,8 @@ class Measurement:
             threads: of ONNX Runtime.
             show: told how far it is.
         """
-        count = len(self.images)
-        asked = sources.from_data(self.model, self.data, images=count, threads=threads, show=show)
+        count = len(self.images.chosen)
+        asked = sources.from_data(self.model, self.images.source, images=count, threads=threads, show=show)
         return Alone(self.model, self.way, self.plan, asked)
 
     def fill(
@@ -90,35 +71,40 @@ class Measurement:
             ModelError: a logit of the dense network is not finite, or ONNX Runtime cannot load it.
             OnnxcompError: the cache cannot be written.
         """
-        files.make_folder(self.cache.folder)
-        bench = Bench(self.model, self.images, threads=threads)
-        order = {name: index for index, name in enumerate([caches.DENSE, *bench.names])}
-        missing = sorted(self.missing, key=lambda place: (order[place[0]], place[1]))
-        works = [bench.work(name) for name, _ in missing]
-        done = 0
-        for (name, sparsity), work in zip(missing, works, strict=True):
-            dense = name == caches.DENSE
-            point = bench.dense() if dense else bench.measure(name, alone.values(name, sparsity))
-            self.cache.put(name, sparsity, point)
-            self.known[name, sparsity] = point
-            done += work
-            progress(done / (sum(works) or 1))
+        bench = Bench(self.model, self.images.chosen, threads=threads)
+        readers = {
+            name: [node.name for node in tensor.outputs] for name, tensor in self.model.constants().items()
+        }
+        readers[caches.DENSE] = []
+        missing = sorted(
+            self.points.missing, key=lambda place: bench.place(readers[place[0]]) if place[0] else (-1, -1)
+        )
+        labels = self.images.chosen.labels
+
+        def measured(place: Place) -> Point:
+            name, sparsity = place
+            if name == caches.DENSE:
+                return scores.point(bench.base(), labels)
+            values = alone.values(name, float(sparsity))
+            return scores.point(bench.measure(with_weight(self.model, name, values)), labels)
+
+        works = [bench.work(readers[name]) for name, _ in missing]
+        self.points.measure(missing, works, measured, progress)
 
     def curves(self) -> Curves:
         """The result, when nothing is missing."""
+        known = self.points.known
         layers = {
-            name: {share: self.known[name, share] for share in self.way.sparsities}
-            for name in self.plan.names
+            name: {share: known[name, share] for share in self.way.sparsities} for name in self.plan.names
         }
         order = [weight.name for weight in graphs.weights(self.model.graph)]
-        kind = {"train": "training", "test": "test"}[self.split]
         return Curves(
-            model=self.model_digest,
-            data=f"{kind} images of {self.data.name}",
+            model=self.digest,
+            data=self.images.words,
             criterion=self.way.criterion,
             pattern=self.way.pattern,
-            images=len(self.images),
-            dense=self.known[AS_IT_IS],
+            images=len(self.images.chosen),
+            dense=known[AS_IT_IS],
             layers={name: layers[name] for name in dict.fromkeys(order) if name in layers},
             left=self.plan.left,
         )
@@ -143,24 +129,11 @@ def open_measurement(
     """
     network = _dense(model)
     plan = way.plan(network)
-    chosen = limited(data.train if split == "train" else data.test, images)
-    if not len(chosen):
-        raise DataError(f"has no {split} image", where=f"data {data.name}", fix="give other data")
+    chosen = choose_images(data, split, images)
     digest = caches.model_digest(network)
-    cache = Cache(
-        root, caches.key_of(digest, _images_digest(network, chosen), _way_key(network, data, way, images))
-    )
-    found = Measurement(network, digest, data, split, chosen, way, plan, cache, {}, ())
-    damaged = []
-    for place in found.places:
-        try:
-            point = cache.get(*place)
-        except ValueError as error:
-            damaged.append(str(error))
-            continue
-        if point is not None:
-            found.known[place] = point
-    return Measurement(network, digest, data, split, chosen, way, plan, cache, found.known, tuple(damaged))
+    cache = chosen.cache(network, digest, root, _way_key(network, data, way, images))
+    places = [AS_IT_IS, *((name, share) for name in plan.names for share in way.sparsities)]
+    return Measurement(network, digest, chosen, way, plan, look_up(cache, places, Point))
 
 
 def _dense(model: Model) -> Model:
@@ -175,14 +148,9 @@ def _dense(model: Model) -> Model:
     return student(pipeline.with_task_loss(model))
 
 
-def _images_digest(model: Model, images: ImageSet) -> str:
-    _, height, width = model.image_shape
-    return caches.digest_of(images, (height, width))
-
-
 def _way_key(model: Model, data: DataSet, way: Way, images: int) -> dict[str, str]:
     """What decides which weights go, beside the network itself."""
     key = {"criterion": way.criterion, "pattern": way.pattern}
     if way.criterion in (*criteria.STATISTICS, "obs"):
-        key["scored on"] = _images_digest(model, limited(data.train, images))
+        key["scored on"] = images_digest(model, limited(data.train, images))
     return key

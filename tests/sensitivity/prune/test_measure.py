@@ -11,10 +11,10 @@ from onnxcomp import recipe as recipes
 from onnxcomp.data import DataSet
 from onnxcomp.errors import DataError, ModelError
 from onnxcomp.model import Form, Model
-from onnxcomp.sensitivity.bench import Bench
-from onnxcomp.sensitivity.curves import Curves, Point, save
-from onnxcomp.sensitivity.measure import Measurement, open_measurement
-from onnxcomp.sensitivity.way import Way
+from onnxcomp.sensitivity.bench import Array, Bench, Variant
+from onnxcomp.sensitivity.prune.curves import Curves, save
+from onnxcomp.sensitivity.prune.measure import Measurement, open_measurement
+from onnxcomp.sensitivity.prune.way import Way
 from tests import run
 from tests.sensitivity.naive import agreeing, data, measure, network, smallest_away
 
@@ -40,7 +40,7 @@ def fill(found: Measurement) -> list[float]:
 
 def complete(*args: object, **more: object) -> Curves:
     found = opened(*args, **more)  # type: ignore[arg-type]
-    if found.missing:
+    if found.points.missing:
         fill(found)
     return found.curves()
 
@@ -51,9 +51,9 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     real = Bench.measure
 
-    def noted(self: Bench, name: str, values: np.ndarray) -> Point:
-        names.append(name)
-        return real(self, name, values)
+    def noted(self: Bench, variant: Variant) -> Array:
+        names.append(variant.name)
+        return real(self, variant)
 
     monkeypatch.setattr(Bench, "measure", noted)
     return names
@@ -81,7 +81,7 @@ def test_a_second_call_measures_nothing(tmp_path: Path, measured: list[str]) -> 
     first = complete(network("mlp"), tmp_path)
     assert len(measured) == 4
     again = opened(network("mlp"), tmp_path)
-    assert not again.missing
+    assert not again.points.missing
     assert again.curves() == first
     assert len(measured) == 4
 
@@ -90,7 +90,7 @@ def test_one_more_sparsity_measures_only_that(tmp_path: Path, measured: list[str
     complete(network("mlp"), tmp_path)
     measured.clear()
     more = opened(network("mlp"), tmp_path, Way(sparsities=(0.5, 0.7, 0.9)))
-    assert more.missing == [("w1", 0.7), ("w2", 0.7)]
+    assert more.points.missing == [("w1", 0.7), ("w2", 0.7)]
     fill(more)
     assert measured == ["w1", "w2"]
     assert list(more.curves().layers["w1"]) == [0.5, 0.7, 0.9]
@@ -99,7 +99,7 @@ def test_one_more_sparsity_measures_only_that(tmp_path: Path, measured: list[str
 def test_fewer_layers_measure_nothing(tmp_path: Path) -> None:
     whole = complete(network("resnet"), tmp_path)
     part = opened(network("resnet"), tmp_path, Way(sparsities=(0.9,), exclude=("fc*",)))
-    assert not part.missing
+    assert not part.points.missing
     assert "fc.weight" in whole.layers
     assert "fc.weight" not in part.curves().layers
 
@@ -127,7 +127,7 @@ def test_whatever_changes_the_numbers_measures_anew(what: str, tmp_path: Path) -
             if what == "criterion"
             else Way(pattern="2x1", sparsities=(0.5, 0.9))
         )
-    assert len(opened(model, tmp_path, way, given=given, images=images).missing) == 5
+    assert len(opened(model, tmp_path, way, given=given, images=images).points.missing) == 5
 
 
 def test_a_criterion_of_gradients_depends_on_the_images_that_they_are_of(tmp_path: Path) -> None:
@@ -136,11 +136,11 @@ def test_a_criterion_of_gradients_depends_on_the_images_that_they_are_of(tmp_pat
     first = open_measurement(network("mlp"), data(), way, images=7, split="test", root=tmp_path)
     other = DataSet("pictures", data(40).train, same)
     assert (
-        open_measurement(network("mlp"), other, way, images=7, split="test", root=tmp_path).cache
-        != first.cache
+        open_measurement(network("mlp"), other, way, images=7, split="test", root=tmp_path).points.cache
+        != first.points.cache
     )
     plain = [
-        open_measurement(network("mlp"), each, Way(), images=7, split="test", root=tmp_path).cache
+        open_measurement(network("mlp"), each, Way(), images=7, split="test", root=tmp_path).points.cache
         for each in (data(), other)
     ]
     assert plain[0] == plain[1]
@@ -153,19 +153,19 @@ def test_a_kill_loses_the_point_that_was_being_measured(
     whole = complete(network("resnet"), tmp_path / "whole")
     real, count = Bench.measure, 0
 
-    def measured(self: Bench, name: str, values: np.ndarray) -> Point:
+    def measured(self: Bench, variant: Variant) -> Array:
         nonlocal count
         count += 1
         if count > after:
             raise KilledError
-        return real(self, name, values)
+        return real(self, variant)
 
     monkeypatch.setattr(Bench, "measure", measured)
     with pytest.raises(KilledError):
         complete(network("resnet"), tmp_path / "part")
     monkeypatch.setattr(Bench, "measure", real)
     found = opened(network("resnet"), tmp_path / "part")
-    assert len(found.known) == after + 1  # and the dense network
+    assert len(found.points.known) == after + 1  # and the dense network
     fill(found)
     again = found.curves()
     for name, points in whole.layers.items():
@@ -177,14 +177,14 @@ def test_a_kill_loses_the_point_that_was_being_measured(
 def test_a_damaged_entry_is_measured_anew(tmp_path: Path, measured: list[str]) -> None:
     first = complete(network("mlp"), tmp_path)
     measured.clear()
-    cache = opened(network("mlp"), tmp_path).cache
+    cache = opened(network("mlp"), tmp_path).points.cache
     victim = next(path for path in cache.folder.iterdir() if '"w2"' in path.read_text(encoding="utf-8"))
     victim.write_text("{", encoding="utf-8")
     found = opened(network("mlp"), tmp_path)
-    assert found.damaged == (str(victim),)
+    assert found.points.damaged == [str(victim)]
     fill(found)
     assert measured == ["w2"]
-    assert opened(network("mlp"), tmp_path).damaged == ()
+    assert opened(network("mlp"), tmp_path).points.damaged == []
     for name, points in found.curves().layers.items():
         for share, point in points.items():
             assert point.loss == pytest.approx(first.layers[name][share].loss, abs=1e-5)
@@ -201,7 +201,7 @@ def test_progress_is_the_share_of_the_work(tmp_path: Path) -> None:
 def test_images_come_from_the_set_that_is_named(tmp_path: Path) -> None:
     model = network("mlp")
     found = open_measurement(model, data(), Way(), images=1000, split="test", root=tmp_path)
-    assert len(found.images) == 7
+    assert len(found.images.chosen) == 7
     fill(found)
     assert found.curves().data == "test images of pictures"
     assert found.curves().dense.top1 == measure(model, data().test).top1

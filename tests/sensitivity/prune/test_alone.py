@@ -10,9 +10,9 @@ import pytest
 from onnxcomp import graphs, pipeline, sources
 from onnxcomp import recipe as recipes
 from onnxcomp.model import Model
-from onnxcomp.sensitivity import alone as module
-from onnxcomp.sensitivity.alone import Alone, gram_size
-from onnxcomp.sensitivity.way import Way
+from onnxcomp.sensitivity.prune import alone as module
+from onnxcomp.sensitivity.prune.alone import Alone, gram_size
+from onnxcomp.sensitivity.prune.way import Way
 from tests.sensitivity.naive import data, network, smallest_away
 
 NAMES = ("mobilenet", "mlp")

@@ -16,7 +16,7 @@ from onnxcomp.passes.masking import insert_mask
 from onnxcomp.passes.prune import criteria, masks
 from onnxcomp.passes.prune.plan import Group, Plan
 from onnxcomp.passes.prune.reconstruct import reconstruct
-from onnxcomp.sensitivity.way import Way
+from onnxcomp.sensitivity.prune.way import Way
 from onnxcomp.sources import Sources
 
 Array = NDArray[np.float32]

@@ -9,21 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from onnxcomp import files
+from onnxcomp.sensitivity.scores import Point
 
 FORMAT = "onnxcomp.sensitivity.1"
-
-
-@dataclass(frozen=True)
-class Point:
-    """The network on the images.
-
-    Attributes:
-        top1: share of the images, in percent, whose label has the highest logit.
-        loss: mean cross-entropy, in nats.
-    """
-
-    top1: float
-    loss: float
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Each layer pruned alone, to several sparsities."""

@@ -1,0 +1,1 @@
+"""Each layer alone in INT8, and each alone left float."""
