@@ -234,28 +234,36 @@ def digest(path: Path) -> str:
 def outcome(bench: Bench, row: Row, network: Path, wanted: bool, again: str) -> dict[str, Any]:
     """What is kept of a row, or else, where it is wanted, measured and kept; empty without either."""
     folder = bench.work / "results" / network.stem / row.name.replace("/", "-").replace(" ", "_")
-    kept = folder.with_suffix(".json") if "." not in folder.name else folder.with_name(folder.name + ".json")
-    key = {"row": asdict(row), "network": digest(network), "pins": ENVIRONMENTS.get(row.environment, ())}
-    key = json.loads(json.dumps(key))
-    if kept.exists() and again != "all":
-        found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
-        if found["key"] == key:
-            if again == "latency" and wanted and "latency" in found:
-                quantized = network if row is FLOAT else folder / "scratch" / "quantized.onnx"
-                found.update(measured(bench, network, quantized, folder / "scratch", ("latency",)))
-                kept.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-            return found
-    if not wanted:
-        return {}
-    sys.stderr.write(f"{network.stem}: {row.name}\n")
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        found = measure(bench, row, network, folder)
-    except FailedError as error:
-        found = {"failed": str(error)}
-    found["key"] = key
-    kept.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    kept = folder.parent / f"{folder.name}.json"
+    found = read(kept, row, network)
+    if found and again == "latency" and "latency" in found:
+        quantized = network if row is FLOAT else folder / "scratch" / "quantized.onnx"
+        found.update(measured(bench, network, quantized, folder / "scratch", ("latency",)))
+    elif wanted and (not found or again == "all"):
+        sys.stderr.write(f"{network.stem}: {row.name}\n")
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            found = measure(bench, row, network, folder)
+        except FailedError as error:
+            found = {"failed": str(error)}
+    else:
+        return found
+    kept.write_text(json.dumps({**found, "key": key(row, network)}, indent=1) + "\n", encoding="utf-8")
     return found
+
+
+def read(kept: Path, row: Row, network: Path) -> dict[str, Any]:
+    """What is kept of this row with these settings; empty where there is nothing."""
+    if not kept.exists():
+        return {}
+    found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+    return found if found["key"] == key(row, network) else {}
+
+
+def key(row: Row, network: Path) -> Any:
+    """What a result depends on, as JSON gives it back."""
+    pins = ENVIRONMENTS.get(row.environment, ())
+    return json.loads(json.dumps({"row": asdict(row), "network": digest(network), "pins": pins}))
 
 
 HEADER = (
@@ -326,7 +334,7 @@ def main() -> None:
         tables[network.stem] = {}
         for row in (FLOAT, *ROWS):
             wanted = not options.only or any(fnmatch.fnmatch(row.name, one) for one in options.only)
-            found = outcome(bench, row, network, wanted or row is FLOAT, options.again)
+            found = outcome(bench, row, network, wanted or row is FLOAT, options.again if wanted else "")
             if found:
                 tables[network.stem][row.name] = found
     text = "\n".join(table(network, found) for network, found in tables.items())
