@@ -34,10 +34,10 @@ class Timed:
         self.seconds = 0.0
         self.labels = np.zeros(32, np.int64)
 
-    def observe(self, model: Model, tensors: Sequence[str]) -> dict[str, Observed]:
+    def observe(self, model: Model, tensors: Sequence[str], *, histogram: bool = True) -> dict[str, Observed]:
         start = time.process_time()
         images = np.random.default_rng(0).standard_normal((32, *model.image_shape)).astype(np.float32)
-        found = ImageCalibration(lambda: [images], threads=1).observe(model, tensors)
+        found = ImageCalibration(lambda: [images], threads=1).observe(model, tensors, histogram=histogram)
         self.seconds += time.process_time() - start
         return found
 

@@ -42,8 +42,10 @@ class Observed:
     def __init__(self, count: int = 16) -> None:
         self.labels = np.arange(count, dtype=np.int64) % 10
 
-    def observe(self, model: Model, tensors: Sequence[str]) -> dict[str, observed.Observed]:
-        return self._of(model).observe(model, tensors)
+    def observe(
+        self, model: Model, tensors: Sequence[str], *, histogram: bool = True
+    ) -> dict[str, observed.Observed]:
+        return self._of(model).observe(model, tensors, histogram=histogram)
 
     def run(self, model: Model, tensors: Sequence[str]) -> Iterator[dict[str, np.ndarray]]:
         return self._of(model).run(model, tensors)

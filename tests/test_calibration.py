@@ -31,7 +31,7 @@ def sizes_and_images(batch: str | int, images: int, of: int = 100) -> tuple[list
 @pytest.mark.parametrize(
     ("batch", "images", "sizes"),
     [
-        *(("N", 1, [1]), ("N", 10, [10]), ("N", 70, [32, 32, 6]), ("N", 500, [32, 32, 32, 4])),
+        *(("N", 1, [1]), ("N", 10, [10]), ("N", 70, [64, 6]), ("N", 500, [64, 36])),
         *((8, 1, [8]), (8, 16, [8, 8]), (8, 17, [8, 8, 8])),
     ],
 )
@@ -60,6 +60,8 @@ def test_observations_see_the_input_and_the_inside() -> None:
 
 def test_an_activation_that_is_not_finite_is_refused() -> None:
     model = from_proto(zoo.mlp())
-    images = np.full((2, *model.image_shape), np.inf, np.float32)
-    with pytest.raises(ModelError, match="calibration: activation input is not finite"):
-        calibration.ImageCalibration(lambda: [images], 1).observe(model, ["input"])
+    bias = model.logits.inputs[0].inputs[1]
+    bias.values = np.full_like(bias.values, np.inf)
+    images = np.zeros((2, *model.image_shape), np.float32)
+    with pytest.raises(ModelError, match=f"calibration: activation {model.logits.name} is not finite"):
+        calibration.ImageCalibration(lambda: [images], 1).observe(model, ["input", model.logits.name])

@@ -49,8 +49,12 @@ class Calibration(Protocol):
     def labels(self) -> npt.NDArray[np.int64]:
         """Class of each image, (N,), in the order of the images."""
 
-    def observe(self, model: Model, tensors: Sequence[str]) -> dict[str, Observed]:
-        """What each named tensor of ``model`` is on all images, in one pass."""
+    def observe(self, model: Model, tensors: Sequence[str], *, histogram: bool = True) -> dict[str, Observed]:
+        """What each named tensor of ``model`` is on all images, in one pass.
+
+        Args:
+            histogram: count values too; ranges alone are found faster.
+        """
 
     def run(self, model: Model, tensors: Sequence[str]) -> Iterator[Mapping[str, Array]]:
         """The named tensors, batch by batch, each time in the same order of the images.

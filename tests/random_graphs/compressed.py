@@ -16,10 +16,10 @@ ACTIVATION_SCALE = 2.0**-4
 class _Unseen:
     """Calibration without images: scales are replaced afterwards."""
 
-    def observe(self, model: Model, tensors: Sequence[str]) -> dict[str, Observed]:
-        histogram = Observed()
-        histogram.add(np.array([8.0], np.float32))
-        return dict.fromkeys(tensors, histogram)
+    def observe(self, model: Model, tensors: Sequence[str], *, histogram: bool = True) -> dict[str, Observed]:
+        seen = Observed(histogram=histogram)
+        seen.add(np.array([8.0], np.float32))
+        return dict.fromkeys(tensors, seen)
 
 
 def compressed(model: Model, passes: str, seed: int = 0) -> Model:
