@@ -22,6 +22,7 @@ COMMANDS = (
     "finalize",
     "evaluate",
     "validate",
+    "lint",
     "inspect",
     "sensitivity",
     "compress",

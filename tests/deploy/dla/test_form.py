@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import onnx
@@ -18,8 +18,14 @@ from tests import classifiers, run, zoo
 from tests.deploy.networks import compressed, images, logits, postactivation
 
 PRUNE = "prune{keep_first=false keep_last=false}"
+
+
+def of_zoo(name: str) -> Model:
+    return from_proto({**zoo.ALL, **zoo.MORE}[name]())
+
+
 NETWORKS: dict[str, Callable[[], Model]] = {
-    **{name: lambda build=build: from_proto(build()) for name, build in {**zoo.ALL, **zoo.MORE}.items()},
+    **{name: partial(of_zoo, name) for name in (*zoo.ALL, *zoo.MORE)},
     **{name: classifiers.NETWORKS[name] for name in ("lenet5", "resnet18")},
     "postactivation": lambda: from_proto(postactivation()),
 }

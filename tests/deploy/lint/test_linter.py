@@ -1,0 +1,94 @@
+"""What onnxcomp itself writes passes; and lint says of which it cannot."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from onnxcomp.deploy.finalize import finalize_report
+from onnxcomp.deploy.lint import RULES, lint
+from onnxcomp.deploy.targets import TARGETS, get_target
+from onnxcomp.deploy.write import write
+from onnxcomp.model import Model, from_proto, save
+from onnxcomp.passes.base import Placement
+from tests import classifiers, zoo
+from tests.deploy.networks import compressed
+
+NETWORKS = [*zoo.ALL, *zoo.MORE, *classifiers.NETWORKS]
+UNPARSED = {"vit": "operator"}
+"""Networks that TensorRT 8.5 does not parse, and the rule that says so: LayerNormalization is of 8.6."""
+
+
+@cache
+def quantized(name: str, placement: Placement) -> Model:
+    build = classifiers.NETWORKS.get(name) or (lambda: from_proto({**zoo.ALL, **zoo.MORE}[name]()))
+    return compressed(build(), "qat", placement=placement)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_is_finalized_for_a_target_passes(name: str, target: str, tmp_path: Path) -> None:
+    chosen = get_target(target)
+    path = tmp_path / "d.onnx"
+    write(*finalize_report(quantized(name, chosen.placement), chosen), path)
+    run = name in zoo.ALL and target in ("orin", "ort-cpu")
+    report = lint(path, chosen, run=run)
+    errors = {one.rule for one in report.findings if one.severity == "error"}
+    old = chosen.tensorrt is not None and chosen.tensorrt < (8, 6)
+    assert errors == ({UNPARSED[name]} if old and name in UNPARSED else set())
+    assert not run or report.notes[-1].endswith(" runs it")
+    assert report.int8 is not None
+    if chosen.placement == "tensorrt" and not chosen.dla:
+        assert (report.int8.integer, report.int8.floats) == (report.int8.total, ())
+    assert report.int8.total > 0
+
+
+@pytest.mark.parametrize(
+    ("target", "others"),
+    [
+        ("orin", ("xavier", "int8-weight")),
+        ("ort-cpu", ("orin", "integer-type")),
+        ("xavier", ("xavier-dla", "dla-pairs")),
+    ],
+)
+def test_what_is_for_another_target_does_not(target: str, others: tuple[str, str], tmp_path: Path) -> None:
+    chosen, (other, rule) = get_target(target), others
+    path = tmp_path / "d.onnx"
+    write(*finalize_report(quantized("resnet", chosen.placement), chosen), path)
+    assert rule in {
+        one.rule for one in lint(path, get_target(other), run=False).findings if one.severity == "error"
+    }
+
+
+def test_a_compression_form_is_told_to_be_finalized(tmp_path: Path) -> None:
+    path = tmp_path / "c.onnx"
+    save(compressed(from_proto(zoo.resnet()), "prune,qat"), path)
+    found = [one for one in lint(path, get_target("xavier"), run=False).findings if one.severity == "error"]
+    assert {one.rule for one in found} == {"computed-weight", "operator"}  # masks, and the loss
+    assert next(one.fix for one in found if one.rule == "computed-weight").startswith("finalize it")
+
+
+def test_a_plain_network_has_no_int8(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    save(from_proto(zoo.resnet()), path)
+    assert lint(path, get_target("xavier"), run=False).int8 is None
+
+
+def test_errors_come_first(tmp_path: Path) -> None:
+    path = tmp_path / "d.onnx"
+    write(*finalize_report(quantized("mobilenet_v3", "ort-cpu"), get_target("ort-cpu")), path)
+    severities = [one.severity for one in lint(path, get_target("xavier"), run=False).findings]
+    assert severities == sorted(severities)
+    assert set(severities) == {"error", "warning"}
+
+
+def test_rules_have_names_of_their_own_and_say_everything() -> None:
+    counts = Counter((rule.name, rule.scope.runtime == "ort-cpu") for rule in RULES)
+    assert set(counts.values()) == {1}
+    for rule in RULES:
+        assert rule.why
+        assert rule.fix
+        assert not rule.fix.endswith(".")
