@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from onnxcomp.model import Model
 from onnxcomp.passes.base import Context
+from onnxcomp.passes.qat.clipping import OF_RANGES
 from onnxcomp.passes.qat.placement import ConcatMode
 from onnxcomp.passes.qat.quantize import insert
 from onnxcomp.passes.qat.sqnr import logits, sqnr
@@ -36,7 +37,8 @@ def choose(options: Qat, model: Model, context: Context) -> tuple[ConcatMode, tu
         return "none", ()
     assert context.calibration is not None
     names = dict.fromkeys(name for placement in placements.values() for name in placement.sites)
-    observed = context.calibration.observe(model, list(names))
+    histogram = options.calibration not in OF_RANGES
+    observed = context.calibration.observe(model, list(names), histogram=histogram)
     reference = logits(model, context.calibration, BATCHES)
     found: dict[ConcatMode, float] = {}
     for mode in MODES:

@@ -11,6 +11,7 @@ from onnxcomp import graphs
 from onnxcomp.model import Model
 from onnxcomp.observed import Observed, together
 from onnxcomp.passes.base import Array, Calibration
+from onnxcomp.passes.qat.clipping import OF_RANGES
 from onnxcomp.passes.qat.insert import Encoding, quantize_activations, quantize_weights
 from onnxcomp.passes.qat.placement import Placement
 from onnxcomp.passes.qat.scales import activation_encoding, weight_scale
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 def quantize(model: Model, placement: Placement, calibration: Calibration, options: Qat) -> None:
     """Observe the sites, find all scales, insert the pairs; in place."""
-    observed = calibration.observe(model, list(placement.sites))
+    histogram = options.calibration not in OF_RANGES
+    observed = calibration.observe(model, list(placement.sites), histogram=histogram)
     insert(model, placement, observed, options)
 
 
