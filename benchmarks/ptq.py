@@ -29,12 +29,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import ptq_rules
 from ptq_settings import ENVIRONMENTS, ROWS, Row
 
 from onnxcomp import calibration
 from onnxcomp import model as models
 from onnxcomp.data import evaluation_batches, open_data
+from onnxcomp.deploy.lint import lint
+from onnxcomp.deploy.targets import get_target
 
 HERE = Path(__file__).parent
 IMAGES = 512
@@ -185,7 +186,7 @@ def measure(bench: Bench, row: Row, network: Path, folder: Path) -> dict[str, An
         result = {**json.loads((scratch / "stats.json").read_text(encoding="utf-8")), "used": used}
     result.update(measured(bench, network, quantized, scratch, ("accuracy", "latency")))
     result["bytes"] = size(quantized)
-    result["broken"] = [] if row is FLOAT else ptq_rules.broken(quantized)
+    result["lint"] = linted(quantized)
     return result
 
 
@@ -216,6 +217,17 @@ def measured(
     return found
 
 
+def linted(path: Path) -> dict[str, Any]:
+    """What TensorRT 8.5 on Xavier would refuse or run in float, as ``onnxcomp lint`` says."""
+    report = lint(path, get_target("xavier"), run=False)
+    groups: dict[str, dict[str, int]] = {"error": {}, "warning": {}}
+    for group in report.groups():
+        found = groups[group.severity]
+        found[group.rule] = found.get(group.rule, 0) + max(1, len(group.nodes))
+    where = None if report.int8 is None else [report.int8.integer, report.int8.total]
+    return {"errors": groups["error"], "warnings": groups["warning"], "int8": where}
+
+
 def size(path: Path) -> int:
     """Of an ONNX file with what it keeps outside."""
     beside = (path.with_name(path.name + ending) for ending in (".data", "_data"))
@@ -236,9 +248,11 @@ def outcome(bench: Bench, row: Row, network: Path, wanted: bool, again: str) -> 
     folder = bench.work / "results" / network.stem / row.name.replace("/", "-").replace(" ", "_")
     kept = folder.parent / f"{folder.name}.json"
     found = read(kept, row, network)
-    if found and again == "latency" and "latency" in found:
-        quantized = network if row is FLOAT else folder / "scratch" / "quantized.onnx"
+    quantized = network if row is FLOAT else folder / "scratch" / "quantized.onnx"
+    if again == "latency" and "latency" in found:
         found.update(measured(bench, network, quantized, folder / "scratch", ("latency",)))
+    elif again == "lint" and "latency" in found:
+        found["lint"] = linted(quantized)
     elif wanted and (not found or again == "all"):
         sys.stderr.write(f"{network.stem}: {row.name}\n")
         folder.mkdir(parents=True, exist_ok=True)
@@ -282,6 +296,18 @@ HEADER = (
 )
 
 
+def rules(found: dict[str, Any]) -> str:
+    """Layers in INT8, and the errors and warnings of each rule."""
+    lines = [
+        f"{kind}: " + ", ".join(f"{rule} {count}" for rule, count in found[kind].items())
+        for kind in ("errors", "warnings")
+        if found[kind]
+    ]
+    if found["int8"]:
+        lines.append("INT8: {} of {} layers".format(*found["int8"]))
+    return "; ".join(lines if found["errors"] else ["no error", *lines])
+
+
 def cells(name: str, found: dict[str, Any]) -> list[str]:
     if "failed" in found:
         return [name, found["failed"], *[""] * (len(HEADER) - 2)]
@@ -303,7 +329,7 @@ def cells(name: str, found: dict[str, Any]) -> list[str]:
         *cost,
         f"{found['bytes'] / 1e6:.1f}",
         *ratios,
-        "; ".join(found["broken"]) or ("" if name == FLOAT.name else "keeps its rules"),
+        "" if name == FLOAT.name else rules(found["lint"]),
     ]
 
 
@@ -322,7 +348,10 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="what onnxcomp's --data takes")
     parser.add_argument("--only", action="append", help="pattern of rows to run; the others only if kept")
     parser.add_argument(
-        "--again", choices=("latency", "all"), default="", help="measure those rows also where they are kept"
+        "--again",
+        choices=("latency", "lint", "all"),
+        default="",
+        help="measure those rows also where they are kept",
     )
     parser.add_argument("--python", default=sys.executable, help="makes the environments")
     parser.add_argument("--memory", type=float, default=12, help="GiB that quantising may take")
