@@ -110,8 +110,7 @@ class Observed:
         magnitudes = _magnitudes(sample) if signed else sample
         inside = np.cumsum(magnitudes)
         first = int(np.searchsorted(inside, (1 - TAIL) * inside[-1])) + 1
-        edge = np.float32(first * self.limit / BINS)
-        tails = _beyond(piece, edge, signed)
+        tails = piece[:0] if first == BINS else _beyond(piece, first * self.limit / BINS, signed)
         _add(self.counts, self._bins(tails, signed), 1.0)
         if signed:
             sample[: BINS - first] = 0
@@ -166,7 +165,7 @@ def _add(counts: Counts, found: npt.NDArray[np.intp], weight: float) -> None:
     counts[len(counts) - len(found) :] += found if weight == 1 else found * weight
 
 
-def _beyond(piece: Values, edge: np.float32, signed: bool) -> Values:
+def _beyond(piece: Values, edge: float, signed: bool) -> Values:
     """Values of a magnitude beyond ``edge``, the lower edge of a bin."""
     above = piece[piece >= edge]
     return np.concatenate([above, piece[piece < -edge]]) if signed else above
