@@ -91,7 +91,8 @@ class Trainer:
         self._compression.after_gradients(step, self._global_step.gradients)
         self._clip(size)
         momentum = self._schedule.momentum(step, self._steps)
-        self._optimizer.step(self._global_step.gradients, self.lr(step), momentum)
+        with self._step_sizes.bounded(self.parameters):
+            self._optimizer.step(self._global_step.gradients, self.lr(step), momentum)
         self._compression.after_step()
         if self._average is not None:
             self._average.update()

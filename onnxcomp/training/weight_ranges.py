@@ -10,6 +10,7 @@ integers of training.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 
@@ -24,6 +25,8 @@ from onnxcomp.training.blocks import Array
 
 FLOOR = 2.0**-8
 """A learned scale never falls below this share of what it began with."""
+MOST = 0.01
+"""Share of itself by which a learned scale may change in a step."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,19 @@ class StepSizes:
         for name, factor in self.factors.items():
             if name in gradients:
                 np.multiply(gradients[name], np.float32(factor), out=gradients[name])
+
+    @contextmanager
+    def bounded(self, values: Mapping[str, Array]) -> Iterator[None]:
+        """Keep what happens inside from moving a scale by more than :data:`MOST` of itself.
+
+        The paper trains 8 bits with a tenth of the learning rate of 4 bits: a scale is then so small beside
+        the weights that a step which suits these can make it many times larger, and a scale at which all
+        weights round to 0 has no gradient that brings it back.
+        """
+        before = {name: values[name].copy() for name in self.factors}
+        yield
+        for name, old in before.items():
+            np.clip(values[name], old * np.float32(1 - MOST), old * np.float32(1 + MOST), out=values[name])
 
 
 def learned(model: Model) -> frozenset[str]:

@@ -145,3 +145,18 @@ def test_gradients_of_scales_alone_are_scaled() -> None:
     for name, gradient in gradients.items():
         expected = step_sizes.factors[name] if model.roles[name] is Role.LEARNED_SCALE else 1
         assert (gradient == np.float32(expected)).all()
+
+
+def test_a_step_changes_a_learned_scale_by_a_hundredth_at_most() -> None:
+    model, _ = made("densenet", "scales=learned")
+    sizes = StepSizes(model)
+    assert sizes.factors
+    constants = model.constants()
+    values = {name: constants[name].values.copy() for name in sizes.factors}
+    before = {name: array.copy() for name, array in values.items()}
+    with sizes.bounded(values):
+        for index, array in enumerate(values.values()):
+            array *= (0.0, 0.995, 50.0)[index % 3]
+    for index, name in enumerate(values):
+        expected = before[name] * np.float32((0.99, 0.995, 1.01)[index % 3])
+        np.testing.assert_allclose(values[name], expected, rtol=1e-6)
