@@ -24,6 +24,9 @@ STAGES = 40
 CHANNEL_MAJOR_PIXELS = 16
 """Up to so many pixels an image, convolutions run faster over the pixels of all images together: DenseNet201
 on images of 32x32 takes two thirds of the time, with 64 pixels more again."""
+CLIPPING = ("Relu", "Clip")
+"""No stage begins with one of these: ONNX Runtime takes one that a QuantizeLinear follows away, as that clips
+too, and cannot do so where it reads an input of the graph (1.19.2: "RemoveNode Should be unreachable")."""
 UNKNOWN = 2**62
 """Values of a tensor whose shape is not known: more than there is room for."""
 
@@ -37,12 +40,14 @@ class Cut:
         layers: nodes with a weight before it.
         cost: their multiply-accumulates, for one image.
         size: values of ``alive`` for one image.
+        clipped: one of ``alive`` is read by a node that clips it.
     """
 
     alive: tuple[str, ...]
     layers: int
     cost: int
     size: int
+    clipped: bool
 
 
 def static(model: Model, batch: int) -> Model:
@@ -60,8 +65,8 @@ def cuts(model: Model) -> Iterator[Cut]:
     work = {id(weight.node): macs.macs(weight) or 0 for weight in graphs.weights(model.graph)}
     image, logits = model.image, model.logits
     alive, unread = {id(image): image}, Counter({id(image): len(image.outputs)})
-    layers, cost, size = 0, 0, _size(image)
-    yield Cut((image.name,), layers, cost, size)
+    layers, cost, size, done = 0, 0, _size(image), set[int]()
+    yield Cut((image.name,), layers, cost, size, clipped=False)
     for node in model.graph.nodes:
         read = [tensor for tensor in node.inputs if id(tensor) in alive]
         if not read:
@@ -78,7 +83,10 @@ def cuts(model: Model) -> Iterator[Cut]:
                 alive[id(tensor)] = tensor
                 unread[id(tensor)] = len(tensor.outputs)
                 size += _size(tensor)
-        yield Cut(tuple(tensor.name for tensor in alive.values()), layers, cost, size)
+        done.add(id(node))
+        names = tuple(tensor.name for tensor in alive.values())
+        waiting = (reader for tensor in alive.values() for reader in tensor.outputs if id(reader) not in done)
+        yield Cut(names, layers, cost, size, clipped=any(reader.op in CLIPPING for reader in waiting))
 
 
 def _size(tensor: gs.Tensor) -> int:
@@ -96,7 +104,7 @@ def boundaries(model: Model, *, most: int = STAGES, room: float = math.inf) -> l
         room: values that may be alive between two stages for one image.
     """
     first, *between, last = cuts(model)
-    fitting = [cut for cut in between if cut.size <= room]
+    fitting = [cut for cut in between if cut.size <= room and not cut.clipped]
     count = min(most, last.layers)
     goals = [part * last.layers / count for part in range(1, count)] if fitting else []
     chosen = {min(fitting, key=lambda cut: (abs(cut.layers - goal), cut.size)) for goal in goals}

@@ -54,6 +54,18 @@ def test_no_more_is_held_than_there_is_room_for() -> None:
     assert len(stages.boundaries(fixed, room=1)) == 2
 
 
+@pytest.mark.parametrize("name", ["mobilenet", "resnet", "densenet"])
+def test_no_stage_begins_with_what_clips(name: str) -> None:
+    """What ONNX Runtime would take away before a QuantizeLinear, and cannot."""
+    fixed = stages.static(network(name), 2)
+    cuts = stages.boundaries(fixed, most=1000)
+    assert len(cuts) > 5
+    for source, target in itertools.pairwise(cuts):
+        graph = stages.piece(fixed, source.alive, target.alive).graph
+        readers = [node.op for tensor in graph.inputs for node in tensor.outputs]
+        assert not {"Relu", "Clip"} & set(readers)
+
+
 def test_what_is_alive_is_what_later_nodes_read() -> None:
     fixed = stages.static(network("densenet"), 2)
     for cut in stages.boundaries(fixed, most=1000)[1:-1]:
