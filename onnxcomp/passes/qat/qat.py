@@ -9,10 +9,14 @@ from pydantic import Field
 
 from onnxcomp import graphs
 from onnxcomp.model import Model
-from onnxcomp.passes.base import Change, Context, Names, Pass, unmatched
+from onnxcomp.passes.base import Calibration, Change, Context, Names, Pass, unmatched
 from onnxcomp.passes.qat import concats
+from onnxcomp.passes.qat.bias_correction import correct_bias
+from onnxcomp.passes.qat.equalize import equalize
+from onnxcomp.passes.qat.mixed import leave_float
 from onnxcomp.passes.qat.placement import ConcatMode, Placement, Switches, place
 from onnxcomp.passes.qat.quantize import quantize
+from onnxcomp.passes.qat.reestimate import reestimate
 from onnxcomp.passes.qat.scales import Method
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -39,6 +43,14 @@ class Qat(Pass):
         residual, pooling, pre_activation, first, last, depthwise, tiny: see
             :class:`onnxcomp.passes.qat.placement.Switches`.
         exclude: patterns (as in a shell) of weight or node names to leave float.
+        equalize: scale channels so that they share a scale at less cost; see
+            :mod:`onnxcomp.passes.qat.equalize`.
+        bias_correction: biases take up the mean error of their layer's output; see
+            :mod:`onnxcomp.passes.qat.bias_correction`.
+        reestimate_bn: running statistics of what BatchNormalization reads behind quantised layers; see
+            :mod:`onnxcomp.passes.qat.reestimate`.
+        float_layers: ``auto`` leaves the fewest layers float at which top-1 on the images of calibration
+            drops by at most ``max_drop`` points; see :mod:`onnxcomp.passes.qat.mixed`.
         scales: in training, ``frozen`` (those of weights follow ``weights=max``) or ``learned``.
         freeze_bn: share of training after which BatchNormalization normalises with its running
             statistics and leaves them as they are; 1 for never.
@@ -62,6 +74,11 @@ class Qat(Pass):
     depthwise: bool = True
     tiny: bool = True
     exclude: Names = ()
+    equalize: bool = False
+    bias_correction: bool = False
+    reestimate_bn: bool = False
+    float_layers: Literal["none", "auto"] = "none"
+    max_drop: Annotated[float, Field(ge=0)] = 0.2
     scales: Literal["frozen", "learned"] = "frozen"
     freeze_bn: Share = 1.0
     begin_weights: Share = 0.0
@@ -80,11 +97,25 @@ class Qat(Pass):
 
     def apply(self, model: Model, context: Context) -> Change:
         assert context.calibration is not None
-        mode, notes = self._concat(model, context)
+        before = equalize(model, context.calibration) if self.equalize else ()
+        reference = model.copy()
+        mode, measured = self._concat(model, context)
         placement = self.place(model, context, mode)
         quantize(model, placement, context.calibration, self)
+        after = self._repair(model, reference, context.calibration)
         count = f"{len(placement.layers)} layers in INT8, {len(placement.sites)} activations"
-        return Change(True, (f"{count} ({self.calibration})", *notes, *placement.lines()))
+        return Change(True, (f"{count} ({self.calibration})", *before, *measured, *placement.lines(), *after))
+
+    def _repair(self, model: Model, reference: Model, calibration: Calibration) -> list[str]:
+        """What wins accuracy back without training, in place; notes."""
+        notes: list[str] = []
+        if self.bias_correction:
+            notes += correct_bias(model, reference, calibration)
+        if self.reestimate_bn:
+            notes += reestimate(model, calibration)
+        if self.float_layers == "auto":
+            notes += leave_float(model, reference, calibration, self.max_drop)
+        return notes
 
     def ensures(self, model: Model) -> None:
         for pair in graphs.quantizers(model.graph):
