@@ -116,20 +116,22 @@ def piece(model: Model, source: Collection[str], target: Sequence[str]) -> Model
 
     Its inputs are those of ``source`` that it reads. Values of constants are shared with ``model``.
     """
-    graph = model.graph.copy()
-    tensors = graph.tensors()
+    whole = model.graph
+    tensors = whole.tensors()
     starts = [tensors[name] for name in source]
     ends = [tensors[name] for name in target if name not in source]
     needed = _nodes_behind(ends, {id(tensor) for tensor in starts})
-    for node in graph.nodes:
-        if id(node) not in needed:
-            node.inputs.clear()
-            node.outputs.clear()
-    for tensor in starts:
+    # Of these alone, and not of the whole with the others taken away: that takes seconds for all stages.
+    graph = gs.Graph(
+        [node for node in whole.nodes if id(node) in needed],
+        [tensor for tensor in starts if any(id(node) in needed for node in tensor.outputs)],
+        ends,
+        name=whole.name,
+        opset=whole.opset,
+        import_domains=whole.import_domains,
+    ).copy()
+    for tensor in graph.inputs:
         tensor.inputs.clear()
-    graph.nodes = [node for node in graph.nodes if id(node) in needed]
-    graph.inputs = [tensor for tensor in starts if tensor.outputs]
-    graph.outputs = ends
     return replace(model, graph=graph)
 
 
