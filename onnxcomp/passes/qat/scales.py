@@ -37,10 +37,11 @@ def weight_scale(
     others = tuple(i for i in range(values.ndim) if i != axis)
     largest = np.maximum(values.max(axis=others, initial=0), -values.min(axis=others, initial=0))
     scale = largest / np.float32(levels)
-    scale = np.where(scale < TINY, np.float32(1), scale).astype(np.float32)
+    empty = scale < TINY
+    scale[empty] = 1
     if method == "mse":
         rows = np.moveaxis(values, axis, 0).reshape(len(scale), -1)
-        scale = scale * least_squares_factors(rows, scale, bits)
+        scale *= np.where(empty, np.float32(1), least_squares_factors(rows, scale, bits))
     found: npt.NDArray[np.float32] = np.maximum(scale, np.float32(TINY))
     return found
 

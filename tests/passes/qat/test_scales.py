@@ -1,4 +1,4 @@
-"""Scales of symmetric INT8."""
+"""Scales and zero points."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from onnxcomp.observed import Observed
-from onnxcomp.passes.qat.grid import INT8
+from onnxcomp.passes.qat.clipping import Method
+from onnxcomp.passes.qat.grid import INT8, UINT8, Grid
 from onnxcomp.passes.qat.scales import activation_encoding, weight_scale
+from tests.passes.qat import activations
 
 weights = hnp.arrays(
     np.float32, hnp.array_shapes(min_dims=2, max_dims=4, max_side=5), elements=st.floats(-1e3, 1e3, width=32)
@@ -39,32 +41,35 @@ def test_a_channel_of_zeros_has_scale_one() -> None:
     np.testing.assert_array_equal(weight_scale(values, 0), [1, 1])
 
 
-@pytest.mark.parametrize("method", ["max", "percentile", "mse"])
-def test_activation_scales_are_ordered_and_positive(method: str) -> None:
-    histogram = Observed()
-    histogram.add(np.random.default_rng(0).standard_normal(10_000).astype(np.float32))
-    largest = activation_encoding(histogram, "max", 99.0, INT8)[0]
-    assert largest == np.float32(histogram.largest / 127)
-    assert 0 < activation_encoding(histogram, method, 99.0, INT8)[0] <= largest  # type: ignore[arg-type]
-    assert activation_encoding(Observed(), method, 99.0, INT8)[0] == 1.0  # type: ignore[arg-type]
+@given(
+    values=hnp.arrays(np.float32, st.integers(1, 60), elements=st.floats(-1e4, 1e4, width=32)),
+    method=st.sampled_from(["max", "moving-average", "percentile", "entropy", "mse"]),
+    grid=st.sampled_from([INT8, UINT8]),
+)
+def test_every_method_gives_a_scale_and_a_zero_that_is_exact(
+    values: np.ndarray, method: Method, grid: Grid
+) -> None:
+    seen = activations.observed(values)
+    scale, zero = activation_encoding(seen, method, 99.9, grid)
+    assert (scale.dtype, scale.shape) == (np.float32, ())
+    assert (zero.dtype, zero.shape) == (grid.dtype, ())
+    assert scale > 0
+    assert grid is not INT8 or zero == 0
+    assert values.min() < 0 or zero == 0
+    quantized = np.clip(np.rint(np.float32(0) / scale) + zero, grid.low, grid.high)
+    assert (quantized - zero) * scale == 0
+    if method == "max" and seen.largest > 1e-30:
+        wide = np.clip(np.rint(values / scale) + zero, grid.low, grid.high)
+        # Half a step, and for a rounded zero point half a step of clipping more.
+        assert (np.abs((wide - zero) * scale - values) <= 1.001 * scale).all()
 
 
-@pytest.mark.parametrize("bits", range(2, 9))
-def test_mse_scales_are_the_best_of_all_clipping_limits(bits: int) -> None:
-    rng = np.random.default_rng(bits)
-    values = rng.standard_t(4, (6, 40, 3)).astype(np.float32)
-    levels = 2 ** (bits - 1) - 1
-
-    def error(scale: np.ndarray) -> np.ndarray:
-        wide = scale[:, None, None].astype(np.float64)
-        return ((np.clip(np.rint(values / wide), -levels, levels) * wide - values) ** 2).sum(axis=(1, 2))
-
-    found = error(weight_scale(values, 0, bits=bits, method="mse"))
-    widest = weight_scale(values, 0, bits=bits)
-    best = np.min([error(widest * factor) for factor in np.linspace(0.05, 1, 400)], axis=0)
-    assert (found <= error(widest) * (1 + 1e-5)).all()
-    # 24 limits against 400: within a tenth of the least error.
-    assert (found <= best * 1.1).all()
+@pytest.mark.parametrize("grid", [INT8, UINT8])
+@pytest.mark.parametrize("method", ["max", "moving-average", "percentile", "entropy", "mse"])
+@pytest.mark.parametrize("value", [0.0, 1e-44])
+def test_constant_zero_activations_have_scale_one(value: float, method: Method, grid: Grid) -> None:
+    for seen in (activations.observed(np.full(9, value, np.float32)), Observed()):
+        assert activation_encoding(seen, method, 99.9, grid) == (1, 0)
 
 
 @given(values=weights, data=st.data(), bits=st.integers(2, 8))
