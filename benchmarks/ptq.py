@@ -104,6 +104,7 @@ def last_line(log: Path) -> str:
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
     lines = [line for line in lines if line]
     errors = [line for line in lines if "Error" in line or "error:" in line.lower()]
+    errors = [line for line in errors if not line.startswith(("File ", "raise "))] or errors
     return " ".join((errors or lines or ["says nothing"])[-1].split())[:160]
 
 
@@ -253,7 +254,7 @@ def outcome(bench: Bench, row: Row, network: Path, wanted: bool, again: str) -> 
         found.update(measured(bench, network, quantized, folder / "scratch", ("latency",)))
     elif again == "lint" and "latency" in found:
         found["lint"] = linted(quantized)
-    elif wanted and (not found or again == "all"):
+    elif again == "all" or (wanted and not found and not again):
         sys.stderr.write(f"{network.stem}: {row.name}\n")
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -351,7 +352,7 @@ def main() -> None:
         "--again",
         choices=("latency", "lint", "all"),
         default="",
-        help="measure those rows also where they are kept",
+        help="measure those rows that are kept again, or their latency or rules alone",
     )
     parser.add_argument("--python", default=sys.executable, help="makes the environments")
     parser.add_argument("--memory", type=float, default=12, help="GiB that quantising may take")

@@ -285,8 +285,20 @@ def ppq(job: Job) -> Quantize:
             graph_save_to=job.output,
             config_save_to=str(job.scratch / "ppq.json"),
         )
+        free_batch(job.output)
 
     return quantize
+
+
+def free_batch(path: str) -> None:
+    """Make the batch of a file free again, where a tool wrote the one of its calibration."""
+    import onnx
+
+    model = onnx.load(path)
+    del model.graph.value_info[:]
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "N"
+    onnx.save(model, path)
 
 
 TOOLS: dict[str, Callable[[Job], Quantize]] = {
