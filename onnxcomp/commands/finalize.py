@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +14,7 @@ from onnxcomp.commands import options
 if TYPE_CHECKING:
     from onnxcomp.deploy.finalize import Report
     from onnxcomp.deploy.targets import Target
+    from onnxcomp.model import Model
 
 
 @click.command("finalize")
@@ -54,22 +56,22 @@ def command(model: Path, output: Path, target: str, as_json: bool) -> None:
     sizes_text = f"{before.raw:,} -> {after.raw:,} bytes, deflated {before.deflated:,} -> {after.deflated:,}"
     console().print(f"wrote {output}: {sizes_text}", markup=False, soft_wrap=True)
     if beside:
-        for line in (
-            f"wrote {' and '.join(map(str, beside))}",
-            f"build: {_trtexec(report, output, *beside)}",
-        ):
-            console().print(line, markup=False, soft_wrap=True)
+        console().print(f"wrote {' and '.join(map(str, beside))}", markup=False, soft_wrap=True)
+        build = _trtexec(result, report, *(quote(str(path)) for path in (output, *beside)))
+        console().print(f"build: {build}", markup=False, soft_wrap=True)
 
 
-def _trtexec(report: Report, output: Path, calibration: Path, precisions: Path) -> str:
+def _trtexec(model: Model, report: Report, network: str, calibration: str, precisions: str) -> str:
     """How TensorRT makes an engine of the files (tools/qdq-translator/README.md of NVIDIA's DLA software)."""
     assert report.dla is not None
-    if not report.dla.scales:
-        return f"trtexec --onnx={output} --fp16 --useDLACore=0 --allowGPUFallback"
-    words = [f"--onnx={output}", f"--calib={calibration}", "--int8", "--fp16", "--useDLACore=0"]
-    if report.dla.fp16:
+    words = ["trtexec", f"--onnx={network}", "--useDLACore=0", "--allowGPUFallback", "--fp16"]
+    if model.batch is None:  # the DLA runs fixed shapes only
+        words.append(f"--shapes={model.image.name}:{'x'.join(map(str, (1, *model.image_shape)))}")
+    if report.dla.scales:
+        words += ["--int8", f"--calib={calibration}"]
+    if report.dla.scales and report.dla.fp16:
         words += ["--precisionConstraints=prefer", f'--layerPrecisions="$(cat {precisions})"']
-    return " ".join(["trtexec", *words, "--allowGPUFallback"])
+    return " ".join(words)
 
 
 def _lines(report: Report, target: Target) -> list[str]:

@@ -142,8 +142,8 @@ def test_a_dla_gets_its_scales_beside(
     assert [line for line in lines if line.startswith("scales of ")]
     assert lines[-2] == f"wrote {beside[0]} and {beside[1]}"
     assert lines[-1] == (
-        f"build: trtexec --onnx={output} --calib={beside[0]} --int8 --fp16 --useDLACore=0"
-        f' --precisionConstraints=prefer --layerPrecisions="$(cat {beside[1]})" --allowGPUFallback'
+        f"build: trtexec --onnx={output} --useDLACore=0 --allowGPUFallback --fp16 --shapes=input:1x3x16x16"
+        f' --int8 --calib={beside[0]} --precisionConstraints=prefer --layerPrecisions="$(cat {beside[1]})"'
     )
     assert beside[0].read_text().startswith("TRT-8502-EntropyCalibration2\ninput: ")
     assert beside[1].read_text().endswith(":fp16")
@@ -155,7 +155,8 @@ def test_a_dla_runs_a_plain_network_in_fp16(tmp_path: Path, capsys: pytest.Captu
     onnx.save_model(postactivation(), path)
     assert onnxcomp("finalize", path, "-o", output, "--target", "orin-dla") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-1] == f"build: trtexec --onnx={output} --fp16 --useDLACore=0 --allowGPUFallback"
+    words = "--useDLACore=0 --allowGPUFallback --fp16 --shapes=input:1x3x12x12"
+    assert lines[-1] == f"build: trtexec --onnx={output} {words}"
 
 
 def test_json_names_the_files_beside(

@@ -195,7 +195,7 @@ RULES = (
         "warning",
         DLA,
         f"the DLA takes fixed shapes: minimum, optimum and maximum must be equal ({GUIDE}.2)",
-        "give trtexec --shapes=<input>:1x3x32x32",
+        "name the sizes when you build it: trtexec --shapes=input:1x3x32x32",
         _free_shape,
     ),
     Rule(
