@@ -62,6 +62,8 @@ class Job:
         run_dir: new or empty, unless ``resume``; receives every file.
         resume: continue what is in ``run_dir``; finished steps are not done again.
         calibration_images: that passes look at, where they do.
+        calibration_cache: folder of what calibration saw before; None for none.
+        warn: told in one line what is wrong with it.
         progress: shows the training.
         bars: a context whose value shows what a pass asks of the data.
     """
@@ -73,6 +75,8 @@ class Job:
     progress: Progress
     resume: bool = False
     calibration_images: int = 512
+    calibration_cache: Path | None = None
+    warn: Callable[[str], None] = lambda line: None
     bars: Callable[[], AbstractContextManager[Show]] = _quiet
 
     def compress(self, model: Model, recipe: Recipe, *, baseline: bool = False) -> list[Row]:
@@ -150,7 +154,13 @@ class Job:
     def _apply(self, model: Model, recipe: Recipe) -> Model:
         with self.bars() as show:
             asked = sources.from_data(
-                model, self.data, images=self.calibration_images, threads=self.config.threads, show=show
+                model,
+                self.data,
+                images=self.calibration_images,
+                threads=self.config.threads,
+                show=show,
+                cache=self.calibration_cache,
+                warn=self.warn,
             )
             return pipeline.apply(
                 model,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from onnxcomp import graphs
@@ -31,7 +32,16 @@ class Sources:
     gradients: Gradients | None = None
 
 
-def from_data(model: Model, data: DataSet, *, images: int, threads: int, show: Show = quiet) -> Sources:
+def from_data(
+    model: Model,
+    data: DataSet,
+    *,
+    images: int,
+    threads: int,
+    show: Show = quiet,
+    cache: Path | None = None,
+    warn: Callable[[str], None] = lambda line: None,
+) -> Sources:
     """All of them, on the same evenly spaced training images.
 
     Args:
@@ -39,14 +49,18 @@ def from_data(model: Model, data: DataSet, *, images: int, threads: int, show: S
         images: at most all are used.
         threads: of ONNX Runtime.
         show: told how far a pass's question is.
+        cache: folder of what calibration saw in earlier calls and of what it sees now; None for none.
+        warn: told in one line what is wrong with it.
     """
     from onnxcomp import calibration, gradients, grams
+    from onnxcomp.calibration_cache import CachedCalibration
 
     count = min(images, len(data.train))
     observed = calibration.from_data(model, data, images=images, threads=threads)
     differentiated = gradients.from_data(model, data, images=images, threads=threads)
+    shown = replace(observed, batches=_shown(observed.batches, len, count, "images observed", show))
     return Sources(
-        replace(observed, batches=_shown(observed.batches, len, count, "images observed", show)),
+        shown if cache is None else CachedCalibration(shown, observed.batches, cache, warn),
         _ShownGrams(grams.from_data(model, data, images=images, threads=threads), show),
         replace(
             differentiated,

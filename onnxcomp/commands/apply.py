@@ -24,6 +24,7 @@ from onnxcomp.sources import Sources
 @options.recipe
 @options.settings
 @options.calibration_images
+@options.calibration_cache
 @options.preprocess
 @options.threads
 @options.as_json
@@ -35,6 +36,7 @@ def command(
     recipe_file: Path | None,
     settings: tuple[str, ...],
     calibration_images: int,
+    calibration_cache: Path | None,
     preprocess: str | None,
     threads: int | None,
     as_json: bool,
@@ -56,6 +58,7 @@ def command(
     recipe = options.read_recipe(text, recipe_file, settings)
     chosen = None if target is None else get_target(target)
     files.check_writable(output, keep=path)
+    cache = options.calibration_folder(calibration_cache)
     model = models.load(path)
     options.set_preprocessing(model, preprocess)
     data_set = None if data is None else open_data(data)
@@ -66,7 +69,15 @@ def command(
         asked = Sources()
         if data_set is not None:
             threads = threads or runtime.default_threads()
-            asked = sources.from_data(model, data_set, images=calibration_images, threads=threads, show=show)
+            asked = sources.from_data(
+                model,
+                data_set,
+                images=calibration_images,
+                threads=threads,
+                show=show,
+                cache=cache,
+                warn=options.warn,
+            )
         result = pipeline.apply(
             model,
             recipe,

@@ -23,6 +23,7 @@ from onnxcomp.commands.sections import SectionCommand
 @options.settings
 @click.option("--baseline", is_flag=True, help="Train the dense network for the same budget too.")
 @options.calibration_images
+@options.calibration_cache
 @options.preprocess
 @options.threads
 @training.options
@@ -37,6 +38,7 @@ def command(
     settings: tuple[str, ...],
     baseline: bool,
     calibration_images: int,
+    calibration_cache: Path | None,
     preprocess: str | None,
     as_json: bool,
     **given: Any,
@@ -61,6 +63,7 @@ def command(
     recipe = options.read_recipe(text, recipe_file, settings)
     chosen = get_target(target)
     config = training.config(**given)
+    cache = options.calibration_folder(calibration_cache)
     with options.resumable(resume=resume):
         model = models.load(path)
         options.set_preprocessing(model, preprocess)
@@ -75,6 +78,8 @@ def command(
                 progress,
                 resume,
                 calibration_images=calibration_images,
+                calibration_cache=cache,
+                warn=options.warn,
                 bars=console.bars,
             )
             rows = job.compress(shown(model), recipe, baseline=baseline)

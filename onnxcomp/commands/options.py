@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from onnxcomp import launcher
+from onnxcomp import files, kept, launcher
 from onnxcomp import recipe as recipes
 from onnxcomp import recipe_file as recipe_files
 from onnxcomp.commands.sections import ExcusableOption
@@ -46,6 +46,12 @@ calibration_images = click.option(
     show_default=True,
     help="Training images that passes look at, where they do: qat for its scales, prune for the criteria"
     " taylor, obd and obs.",
+)
+calibration_cache = click.option(
+    "--calibration-cache",
+    type=click.Path(path_type=Path),
+    help="Folder of what qat saw of a network and images before, so that it need not look again; default:"
+    " onnxcomp/calibration in the user's cache folder.",
 )
 preprocess = click.option(
     "--preprocess",
@@ -134,6 +140,24 @@ def fit_to_data(model: Model, data_set: DataSet, path: Path) -> None:
             f" {data_set.name}; give --preprocess if it was trained with others",
             err=True,
         )
+
+
+def calibration_folder(given: Path | None) -> Path:
+    """The folder of ``--calibration-cache``.
+
+    Raises:
+        OnnxcompError: it was given and cannot be created or written.
+    """
+    if given is None:
+        return kept.default_root("calibration")
+    files.make_folder(given)
+    files.check_writable(given / "calibration")
+    return given
+
+
+def warn(line: str) -> None:
+    """Say on stderr what does no harm."""
+    click.echo(line, err=True)
 
 
 @contextmanager

@@ -10,14 +10,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from onnxcomp import files
+from onnxcomp import files, kept
 from onnxcomp.data import ImageSet
 from onnxcomp.data.decoded import Size
-from onnxcomp.model import Model
-from onnxcomp.training.identity import fingerprint
+from onnxcomp.kept import digest, model_digest
+
+__all__ = ["Cache", "Entry", "default_root", "digest", "digest_of", "key_of", "model_digest"]
 
 RULE = 2
 """Counts up when the same network on the same images would give other numbers than before."""
@@ -104,25 +105,13 @@ def _write(path: Path, text: str) -> None:
 
 
 def default_root() -> Path:
-    """``sensitivity`` in onnxcomp's folder of the user's cache: ``~/.cache/onnxcomp`` on Linux."""
-    import pooch  # type: ignore[import-untyped]  # slow, and needed only here
-
-    return Path(pooch.os_cache("onnxcomp")) / "sensitivity"
-
-
-def digest(value: object) -> str:
-    """SHA-256 of a JSON value, in hexadecimal."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    """``sensitivity`` in onnxcomp's folder of the user's cache."""
+    return kept.default_root("sensitivity")
 
 
 def key_of(model: str, images: str, way: Mapping[str, str | int]) -> str:
     """The key of a network, its images (see :func:`digest_of`) and the way to compress."""
     return digest({"rule": RULE, "model": model, "images": images, "way": dict(way)})
-
-
-def model_digest(model: Model) -> str:
-    """SHA-256 of a student's structure, weights and preprocessing; names of classes do not count."""
-    return fingerprint(replace(model, recipe="", classes=(), properties={}, given={}))
 
 
 def digest_of(image_set: ImageSet, size: Size) -> str:

@@ -15,11 +15,11 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from onnxcomp.passes.layerwise import DAMPING, damped
+
 Array = npt.NDArray[np.float32]
 Select = Callable[[Array, int], Array]
 
-DAMPING = 0.01
-"""Added to the diagonal of the Hessian, as a share of its mean (Frantar & Alistarh 2023, section 3.3)."""
 ROUNDS = 5
 """How often the weights that go are chosen anew, from weights that have made up for those gone before."""
 STEPS = 10
@@ -50,15 +50,6 @@ def prune(
         mask = select(saliency(found, inverse), turn)
         found = solve(weight, hessian, mask, found, steps=STEPS * (2 if turn == rounds - 1 else 1))
     return found, mask
-
-
-def damped(gram: Array, damping: float = DAMPING) -> Array:
-    """``gram`` with a larger diagonal; the identity where no input was ever different from 0."""
-    mean = float(np.mean(np.diagonal(gram, axis1=1, axis2=2), dtype=np.float64))
-    hessian = gram.copy()
-    places = np.arange(gram.shape[1])
-    hessian[:, places, places] += np.float32(damping * mean or 1)
-    return hessian
 
 
 def saliency(weight: Array, inverse: Array) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -12,13 +12,11 @@ from onnxcomp import graphs
 from onnxcomp.errors import PassError
 from onnxcomp.model import Model
 from onnxcomp.passes.base import Context
+from onnxcomp.passes.layerwise import Layers, damped, matrix, stages, tensor
 from onnxcomp.passes.prune import criteria, masks, obs
 from onnxcomp.passes.prune.plan import Group, Plan
 
 Array = npt.NDArray[np.float32]
-Layers = Mapping[str, Sequence[graphs.Weight]]
-"""The nodes that use each weight, by its name, in graph order."""
-
 BUDGET = 2**28
 """Elements of all Gram matrices held at a time (or one layer's): 1 GiB."""
 
@@ -75,24 +73,10 @@ def _layers(model: Model, plan: Plan) -> dict[str, list[graphs.Weight]]:
 def _grams(model: Model, context: Context, layers: Layers) -> Iterator[tuple[str, Array]]:
     """Gram matrix of each weight, in graph order; the network runs once for as many as memory may hold."""
     assert context.grams is not None
-    for names in _stages(layers):
+    for names in stages(layers, BUDGET):
         found = context.grams.grams(model, [layer for name in names for layer in layers[name]])
         for name in names:
             yield name, found.pop(name)
-
-
-def _stages(layers: Layers) -> Iterator[list[str]]:
-    stage: list[str] = []
-    elements = 0
-    for name, (layer, *_) in layers.items():
-        groups, _, columns = matrix(layer, layer.tensor.values).shape
-        size = groups * columns**2
-        if stage and elements + size > BUDGET:
-            yield stage
-            stage, elements = [], 0
-        stage.append(name)
-        elements += size
-    yield stage
 
 
 def _solve(layer: graphs.Weight, gram: Array, plan: Plan, share: float) -> tuple[Array, Array]:
@@ -136,21 +120,6 @@ def _errors(model: Model, context: Context, layers: Layers) -> dict[str, Array]:
     found = {}
     for name, gram in _grams(model, context, layers):
         layer = layers[name][0]
-        inverse = obs.inverse_diagonal(obs.damped(gram))
+        inverse = obs.inverse_diagonal(damped(gram))
         found[name] = tensor(layer, obs.saliency(matrix(layer, layer.tensor.values), inverse))
     return found
-
-
-def matrix(layer: graphs.Weight, values: Array) -> Array:
-    """A weight's values as (groups, outputs, K), K in the order of its Gram matrix."""
-    if layer.node.op == "Conv":
-        groups = int(layer.node.attrs.get("group", 1))
-        return values.reshape(groups, len(values) // groups, -1)
-    return (values.T if layer.axis else values)[None]
-
-
-def tensor(layer: graphs.Weight, rows: Array) -> Array:
-    """The inverse of :func:`matrix`."""
-    if layer.node.op == "Conv":
-        return rows.reshape(layer.tensor.shape)
-    return np.ascontiguousarray(rows[0].T if layer.axis else rows[0])

@@ -9,8 +9,9 @@ from pydantic import Field
 
 from onnxcomp import graphs
 from onnxcomp.model import Model
-from onnxcomp.passes.base import Calibration, Change, Context, Names, Pass, unmatched
+from onnxcomp.passes.base import Change, Context, Names, Pass, unmatched
 from onnxcomp.passes.qat import concats
+from onnxcomp.passes.qat.adaround import round_weights
 from onnxcomp.passes.qat.bias_correction import correct_bias
 from onnxcomp.passes.qat.equalize import equalize
 from onnxcomp.passes.qat.mixed import leave_float
@@ -45,6 +46,7 @@ class Qat(Pass):
         exclude: patterns (as in a shell) of weight or node names to leave float.
         equalize: scale channels so that they share a scale at less cost; see
             :mod:`onnxcomp.passes.qat.equalize`.
+        rounding: of weights; ``adaround`` learns it layer by layer: see :mod:`onnxcomp.passes.qat.rounding`.
         bias_correction: biases take up the mean error of their layer's output; see
             :mod:`onnxcomp.passes.qat.bias_correction`.
         reestimate_bn: running statistics of what BatchNormalization reads behind quantised layers; see
@@ -75,6 +77,7 @@ class Qat(Pass):
     tiny: bool = True
     exclude: Names = ()
     equalize: bool = False
+    rounding: Literal["nearest", "adaround"] = "nearest"
     bias_correction: bool = False
     reestimate_bn: bool = False
     float_layers: Literal["none", "auto"] = "none"
@@ -87,6 +90,8 @@ class Qat(Pass):
     def requires(self, model: Model, context: Context) -> None:
         if context.calibration is None:
             raise self.error("needs real images to calibrate its scales", fix="give --data")
+        if self.rounding == "adaround" and context.grams is None:
+            raise self.error("rounding=adaround needs Gram matrices of real images", fix="give --data")
         lost = unmatched(model.graph, self.exclude)
         if lost:
             raise self.error(f"exclude names {lost}, which is no weighted layer", fix="see onnxcomp inspect")
@@ -102,13 +107,17 @@ class Qat(Pass):
         mode, measured = self._concat(model, context)
         placement = self.place(model, context, mode)
         quantize(model, placement, context.calibration, self)
-        after = self._repair(model, reference, context.calibration)
+        after = self._repair(model, reference, context)
         count = f"{len(placement.layers)} layers in INT8, {len(placement.sites)} activations"
         return Change(True, (f"{count} ({self.calibration})", *before, *measured, *placement.lines(), *after))
 
-    def _repair(self, model: Model, reference: Model, calibration: Calibration) -> list[str]:
+    def _repair(self, model: Model, reference: Model, context: Context) -> list[str]:
         """What wins accuracy back without training, in place; notes."""
-        notes: list[str] = []
+        calibration, notes = context.calibration, list[str]()
+        assert calibration is not None
+        if self.rounding == "adaround":
+            assert context.grams is not None
+            notes += round_weights(model, reference, context.grams, bits=self.weight_bits)
         if self.bias_correction:
             notes += correct_bias(model, reference, calibration)
         if self.reestimate_bn:
