@@ -3,7 +3,7 @@
 The usual way is to take the statistics of new batches for the running ones, as
 torch.optim.swa_utils.update_bn does. On the few images of calibration they say more about these images than
 about quantisation. So only the change is taken, measured on the same images beside the float network: the
-mean moves by the difference of the two means, the variance is multiplied by the ratio of the two variances.
+mean moves by the difference of the two means, the variance changes in the ratio of the two variances.
 All are found in one pass, each behind those that are re-estimated already, as
 :mod:`onnxcomp.passes.qat.bias_correction` does.
 """
@@ -24,6 +24,7 @@ from onnxcomp.passes.qat.twin import PREFIX, Probe, averages, beside, without_pa
 
 MEAN, VARIANCE = 3, 4
 """Inputs of BatchNormalization."""
+LEAST = 0.1
 Statistics = Mapping[str, npt.NDArray[np.float64]]
 
 
@@ -57,8 +58,9 @@ def statistics(model: Model, reference: Model, calibration: Calibration) -> Stat
     """New means and variances by the name of what each BatchNormalization makes: float64 (2, C).
 
     With m and v the mean and variance over a batch and all positions of what a node reads in the quantised
-    (q) and in the float network (f): mean + m_q - m_f, and variance (v_q + epsilon) / (v_f + epsilon),
-    averaged over the batches.
+    (q) and in the float network (f): mean + m_q - m_f, and variance (1 + (v_q - v_f) / v_f), averaged over
+    the batches. In place of v_f stands at least :data:`LEAST` variance + epsilon, for channels that are
+    nearly constant on some batch.
     """
     twin = beside(model, reference)
     probe, means, variances = Probe(twin), {}, {}
@@ -68,9 +70,11 @@ def statistics(model: Model, reference: Model, calibration: Calibration) -> Stat
         mean, variance = _moments(probe, read, len(read.shape))
         other_mean, other_variance = _moments(probe, other, len(read.shape))
         epsilon = probe.scalar(float(node.attrs.get("epsilon", 1e-5)))
-        above, below = (probe.node("Add", [one, epsilon]) for one in (variance, other_variance))
+        least = probe.node("Mul", [node.inputs[VARIANCE], probe.scalar(LEAST)])
+        base = probe.node("Max", [other_variance, probe.node("Add", [least, epsilon])])
+        share = probe.node("Div", [probe.node("Sub", [variance, other_variance]), base])
         moved = probe.node("Add", [node.inputs[MEAN], probe.node("Sub", [mean, other_mean])])
-        scaled = probe.node("Mul", [node.inputs[VARIANCE], probe.node("Div", [above, below])])
+        scaled = probe.node("Add", [node.inputs[VARIANCE], probe.node("Mul", [node.inputs[VARIANCE], share])])
         node.inputs[MEAN], node.inputs[VARIANCE] = moved, scaled
         means[name], variances[name] = moved.name, scaled.name
     twin.graph.toposort()
