@@ -1,11 +1,14 @@
-"""One thread for every numeric library, so that timings and results do not hang on the machine's cores."""
+"""What no test is to depend on: the machine's cores, and what earlier runs left in the user's cache."""
 
 from __future__ import annotations
 
 import os
 import signal
 
-# Read when the library is first loaded, hence here and not in a fixture; children inherit it.
+import pytest
+
+# One thread for every numeric library. Read when the library is first loaded, hence here and not in a
+# fixture; children inherit it.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"
 
@@ -14,3 +17,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Let commands find an empty folder where the user's cache would be."""
+    monkeypatch.setattr("onnxcomp.kept.default_root", lambda kind: tmp_path_factory.mktemp("cache") / kind)
