@@ -86,6 +86,7 @@ def onnxcomp(job: Job) -> Quantize:
         target = job.settings.pop("target")
         sets = [f"--set=qat.{name}={value}" for name, value in job.settings.items()]
         data = ["--data", job.spec["data"], "--calibration-images", str(job.spec["images"]), "--threads", "1"]
+        data += ["--calibration-cache", str(job.scratch / "cache")]  # an empty one
         passes = ["qat", job.model, "-o", middle, "--target", target, *data, *sets]
         apply.command.main(passes, standalone_mode=False)
         finalize.command.main([middle, "-o", job.output, "--target", target], standalone_mode=False)
