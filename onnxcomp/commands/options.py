@@ -143,15 +143,16 @@ def fit_to_data(model: Model, data_set: DataSet, path: Path) -> None:
 
 
 def calibration_folder(given: Path | None) -> Path:
-    """The folder of ``--calibration-cache``.
+    """The folder of ``--calibration-cache``; created when there is something to keep.
 
     Raises:
         OnnxcompError: it was given and cannot be created or written.
     """
     if given is None:
         return kept.default_root("calibration")
-    files.make_folder(given)
-    files.check_writable(given / "calibration")
+    if given.exists() and not given.is_dir():
+        raise OnnxcompError("is not a folder", where=str(given), fix="name a folder for --calibration-cache")
+    files.check_writable(given / "calibration" if given.exists() else given)
     return given
 
 

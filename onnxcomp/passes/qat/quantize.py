@@ -12,6 +12,7 @@ from onnxcomp.model import Model
 from onnxcomp.observed import Observed, together
 from onnxcomp.passes.base import Array, Calibration
 from onnxcomp.passes.qat.clipping import OF_RANGES
+from onnxcomp.passes.qat.grid import TINY
 from onnxcomp.passes.qat.insert import Encoding, quantize_activations, quantize_weights
 from onnxcomp.passes.qat.placement import Placement
 from onnxcomp.passes.qat.scales import activation_encoding, weight_scale
@@ -20,11 +21,20 @@ if TYPE_CHECKING:
     from onnxcomp.passes.qat.qat import Qat
 
 
-def quantize(model: Model, placement: Placement, calibration: Calibration, options: Qat) -> None:
-    """Observe the sites, find all scales, insert the pairs; in place."""
+def quantize(model: Model, placement: Placement, calibration: Calibration, options: Qat) -> tuple[str, ...]:
+    """Observe the sites, find all scales, insert the pairs; in place.
+
+    Returns:
+        A line that names activations that were always 0, where there are some.
+    """
     histogram = options.calibration not in OF_RANGES
     observed = calibration.observe(model, list(placement.sites), histogram=histogram)
     insert(model, placement, observed, options)
+    zero = [name for name, one in observed.items() if one.largest < TINY]
+    if not zero:
+        return ()
+    which = ", ".join(zero[:3]) + (", ..." if len(zero) > 3 else "")
+    return (f"always 0 on all images, scale 1: {len(zero)} activations ({which})",)
 
 
 def encodings(placement: Placement, observed: Mapping[str, Observed], options: Qat) -> dict[str, Encoding]:
