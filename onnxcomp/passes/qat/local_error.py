@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -11,7 +11,7 @@ import onnx_graphsurgeon as gs
 from onnxcomp import graphs
 from onnxcomp.graphs import Weight
 from onnxcomp.model import Model
-from onnxcomp.passes.base import Calibration
+from onnxcomp.passes.base import Array, Calibration
 from onnxcomp.passes.qat import partial
 
 PREFIX = f"{graphs.QAT_PREFIX}error/"
@@ -21,7 +21,7 @@ Rounding = tuple[gs.Constant, gs.Constant, dict[str, object]]
 """Scale, zero point and attributes of a pair."""
 
 
-def local_errors(model: Model, calibration: Calibration) -> dict[str, float]:
+def local_errors(model: Model, reference: Model, calibration: Calibration) -> dict[str, float]:
     """Energy of the error of each layer's output, relative to the output's, when it alone is quantised.
 
     ``sum (y - y')^2 / sum y^2``, where ``y`` is what the layer computes in the float network and ``y'`` the
@@ -29,12 +29,13 @@ def local_errors(model: Model, calibration: Calibration) -> dict[str, float]:
 
     Args:
         model: a compression form with Q/DQ.
+        reference: the float network; its weights have the same names.
 
     Returns:
         By the names of :func:`onnxcomp.passes.qat.partial.layers`; 0 where the output is always 0.
     """
     measured = model.copy()
-    twins = list(_with_twins(measured))
+    twins = list(_with_twins(measured, reference))
     tensors = [name for _, *names in twins for name in names]
     sums: dict[str, float] = defaultdict(float)
     for found in calibration.run(measured, tensors):
@@ -47,7 +48,7 @@ def local_errors(model: Model, calibration: Calibration) -> dict[str, float]:
     return ratios
 
 
-def _with_twins(model: Model) -> Iterator[Twin]:
+def _with_twins(model: Model, reference: Model) -> Iterator[Twin]:
     """Make the network float, and put beside each layer one that is quantised; in place."""
     graph = model.graph
     names = partial.layers_of(graph)
@@ -57,17 +58,30 @@ def _with_twins(model: Model) -> Iterator[Twin]:
         for pair in graphs.quantizers(graph)
     }
     read = [[pairs.get(id(tensor)) for tensor in weight.node.inputs] for weight in layers]
+    masks = graphs.masks(graph)
+    given = {weight.name: _masked(weight, masks) for weight in layers}
     partial.restrict(model, ())
+    partial.restore(model, reference)
     for index, (weight, roundings) in enumerate(zip(layers, read, strict=True)):
-        yield _add_twin(graph, weight, roundings, f"{PREFIX}{index}")
+        yield _add_twin(graph, weight, given[weight.name], roundings, f"{PREFIX}{index}")
     graph.toposort()
 
 
-def _add_twin(graph: gs.Graph, weight: Weight, roundings: list[Rounding | None], stem: str) -> Twin:
+def _masked(weight: Weight, masks: Mapping[str, gs.Constant]) -> Array:
+    mask = masks.get(weight.name)
+    values: Array = weight.tensor.values if mask is None else weight.tensor.values * mask.values
+    return values
+
+
+def _add_twin(
+    graph: gs.Graph, weight: Weight, values: Array, roundings: list[Rounding | None], stem: str
+) -> Twin:
     node, output = weight.node, weight.node.outputs[0]
+    sources = list(node.inputs)
+    sources[weight.index] = gs.Constant(f"{stem}/weight", values)
     inputs = [
         tensor if rounding is None else _quantized(graph, tensor, rounding, f"{stem}/{place}")
-        for place, (tensor, rounding) in enumerate(zip(node.inputs, roundings, strict=True))
+        for place, (tensor, rounding) in enumerate(zip(sources, roundings, strict=True))
     ]
     twin = _add(graph, node.op, inputs, f"{stem}/twin", dict(node.attrs))
     error = _add(graph, "Sub", [output, twin], f"{stem}/difference")

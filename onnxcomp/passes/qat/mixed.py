@@ -7,7 +7,7 @@ that is not needed after all is quantised again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,21 +67,26 @@ class Judge:
     """
 
     def __init__(self, reference: Model, calibration: Calibration) -> None:
-        self._calibration = calibration
+        self.reference, self.calibration = reference, calibration
         self._logits = logits(reference, calibration)
         answers = _classes(self._logits)
         self._labels = calibration.labels if len(calibration.labels) else answers
         self._hits = int(np.count_nonzero(answers == self._labels))
 
-    def judge(self, model: Model) -> Found:
-        """Top-1 and SQNR on all images."""
-        found = logits(model, self._calibration)
+    def judge(self, model: Model, keep: Collection[str]) -> Found:
+        """Top-1 and SQNR on all images, of a network with only the layers ``keep`` in INT8."""
+        found = logits(self._only(model, keep), self.calibration)
         lost = self._hits - int(np.count_nonzero(_classes(found) == self._labels))
         return Found(100 * lost / len(self._labels), sqnr(self._logits, found))
 
-    def sqnr(self, model: Model, batches: int) -> float:
-        """On the first batches."""
-        return sqnr(self._logits[:batches], logits(model, self._calibration, batches))
+    def sqnr(self, model: Model, layer: str, batches: int) -> float:
+        """On the first batches, with one layer in INT8."""
+        return sqnr(self._logits[:batches], logits(self._only(model, [layer]), self.calibration, batches))
+
+    def _only(self, model: Model, keep: Collection[str]) -> Model:
+        copy = partial.only(model, keep)
+        partial.restore(copy, self.reference)
+        return copy
 
 
 def _classes(batches: Sequence[Array]) -> npt.NDArray[np.int64]:
@@ -89,9 +94,14 @@ def _classes(batches: Sequence[Array]) -> npt.NDArray[np.int64]:
 
 
 def leave_float(model: Model, reference: Model, calibration: Calibration, max_drop: float) -> tuple[str, ...]:
-    """:func:`choose`, and take the pairs of what is chosen out of ``model``, in place; returns the notes."""
+    """:func:`choose`, and let what is chosen be float in ``model``, in place, with the reference's weights.
+
+    Returns:
+        Notes for the report.
+    """
     choice = choose(model, reference, calibration, max_drop)
     partial.restrict(model, [name for name in partial.layers(model) if name not in choice.layers])
+    partial.restore(model, reference)
     return choice.notes
 
 
@@ -104,7 +114,7 @@ def choose(model: Model, reference: Model, calibration: Calibration, max_drop: f
 
     Args:
         model: a compression form with Q/DQ; it stays as it is.
-        reference: the float network, as it was before.
+        reference: the float network; its weights have the same names.
         max_drop: points of top-1 accuracy, at least 0.
 
     Raises:
@@ -115,10 +125,10 @@ def choose(model: Model, reference: Model, calibration: Calibration, max_drop: f
     if not names:
         raise PassError("no layer is quantised", where="qat", fix="apply qat first")
     judge = Judge(reference, calibration)
-    full = judge.judge(model)
+    full = judge.judge(model, names)
     if full.drop <= max_drop:
         return Choice((), (f"float_layers=auto: none; all {len(names)} layers in INT8: {full}",))
-    search = _Search(model, judge, rank(model, judge, calibration), max_drop)
+    search = _Search(model, judge, rank(model, judge), max_drop)
     search.grow()
     search.shrink()
     return Choice(tuple(search.left), (f"all {len(names)} layers in INT8: {full}", *search.notes()))
@@ -134,7 +144,7 @@ def check_max_drop(max_drop: float) -> None:
         raise PassError(f"max_drop is {max_drop:g}", where="qat", fix="give points of top-1, at least 0")
 
 
-def rank(model: Model, judge: Judge, calibration: Calibration) -> dict[str, float]:
+def rank(model: Model, judge: Judge) -> dict[str, float]:
     """All layers, the most sensitive first: those that change the logits most when they alone are quantised.
 
     Measured are :data:`CANDIDATES`, those with the largest errors of their own output; the others follow in
@@ -143,10 +153,10 @@ def rank(model: Model, judge: Judge, calibration: Calibration) -> dict[str, floa
     Returns:
         By the layer's name SQNR of the logits in dB; NaN for those that were not measured.
     """
-    errors = local_errors(model, calibration)
+    errors = local_errors(model, judge.reference, judge.calibration)
     by_error = sorted(errors, key=lambda name: -errors[name])
     candidates, rest = by_error[:CANDIDATES], by_error[CANDIDATES:]
-    alone = {name: judge.sqnr(partial.only(model, [name]), BATCHES) for name in candidates}
+    alone = {name: judge.sqnr(model, name, BATCHES) for name in candidates}
     found = dict(sorted(alone.items(), key=lambda item: item[1]))
     found.update(dict.fromkeys(rest, float("nan")))
     return found
@@ -188,7 +198,7 @@ class _Search:
             self._try([name for name in self.left if name not in again])
 
     def _try(self, left: list[str]) -> bool:
-        found = self._judge.judge(partial.without(self._model, left))
+        found = self._judge.judge(self._model, [name for name in self._order if name not in left])
         if found.drop > self._max_drop:
             return False
         self.left, self.found = left, found

@@ -71,6 +71,20 @@ def restrict(model: Model, keep: Collection[str]) -> None:
     _remove_unread(model)
 
 
+def restore(model: Model, reference: Model) -> None:
+    """Give the weights of layers that are float the values of the float network, in place.
+
+    What learned to round left those that INT8 can hold.
+
+    Args:
+        reference: its weights have the same names and shapes.
+    """
+    known, quantised = reference.constants(), set(layers(model))
+    for weight in graphs.weights(model.graph):
+        if weight.name not in quantised and weight.name in known:
+            weight.tensor.values = known[weight.name].values
+
+
 def _check(model: Model, names: Collection[str]) -> None:
     known = set(layers(model))
     for name in names:

@@ -40,7 +40,9 @@ class Qat(Pass):
         weights: weight scales, so that none clips (``max``) or of least squared error (``mse``).
         weight_bits: levels of weights: ``2^(bits-1) - 1`` of each sign, in INT8 integers.
         concat: inputs of Concats of channels with one scale for all that meet (``shared``), one each
-            (``each``) or none (``none``); ``auto``: see :mod:`onnxcomp.passes.qat.concats`.
+            (``each``) or no pair for their sake (``none``); ``measured``: see
+            :mod:`onnxcomp.passes.qat.concats`; ``auto``: ``shared`` for ONNX Runtime on a CPU, where
+            a Concat is then a plain copy, else ``none``.
         residual, pooling, pre_activation, first, last, depthwise, tiny: see
             :class:`onnxcomp.passes.qat.placement.Switches`.
         exclude: patterns (as in a shell) of weight or node names to leave float.
@@ -67,7 +69,7 @@ class Qat(Pass):
     percentile: Annotated[float, Field(gt=50, le=100)] = 99.999
     weights: Literal["max", "mse"] = "max"
     weight_bits: Annotated[int, Field(ge=2, le=8)] = 8
-    concat: ConcatMode | Literal["auto"] = "auto"
+    concat: ConcatMode | Literal["auto", "measured"] = "auto"
     residual: bool = True
     pooling: bool = True
     pre_activation: bool = False
@@ -106,10 +108,12 @@ class Qat(Pass):
         reference = model.copy()
         mode, measured = self._concat(model, context)
         placement = self.place(model, context, mode)
-        quantize(model, placement, context.calibration, self)
+        zeros = quantize(model, placement, context.calibration, self)
         after = self._repair(model, reference, context)
         count = f"{len(placement.layers)} layers in INT8, {len(placement.sites)} activations"
-        return Change(True, (f"{count} ({self.calibration})", *before, *measured, *placement.lines(), *after))
+        return Change(
+            True, (f"{count} ({self.calibration})", *before, *measured, *zeros, *placement.lines(), *after)
+        )
 
     def _repair(self, model: Model, reference: Model, context: Context) -> list[str]:
         """What wins accuracy back without training, in place; notes."""
@@ -150,8 +154,8 @@ class Qat(Pass):
         return context.placement if self.placement == "auto" else self.placement
 
     def _concat(self, model: Model, context: Context) -> tuple[ConcatMode, tuple[str, ...]]:
+        if self.concat == "measured":
+            return concats.choose(self, model, context)
         if self.concat != "auto":
             return self.concat, ()
-        if self._runtime(context) == "ort-cpu":
-            return "shared", ()  # a Concat of one scale is a plain copy
-        return concats.choose(self, model, context)
+        return ("shared" if self._runtime(context) == "ort-cpu" else "none"), ()

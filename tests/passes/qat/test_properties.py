@@ -19,7 +19,7 @@ RUNTIMES: tuple[Placement, ...] = ("tensorrt", "ort-cpu")
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @several(60)
-@given(network=classifiers(), concat=st.sampled_from(["auto", "shared", "each", "none"]))
+@given(network=classifiers(), concat=st.sampled_from(["auto", "measured", "shared", "each", "none"]))
 def test_random_networks(runtime: Placement, network: Network, concat: str) -> None:
     model = from_proto(network.proto)
     text = f"qat{{concat={concat} pre_activation={'true' if concat == 'each' else 'false'}}}"
