@@ -82,7 +82,7 @@ def test_the_drop_is_met_and_each_float_layer_is_needed(name: str, max_drop: flo
     choice = choose(given, model, calibration, max_drop)
     assert 0 < len(choice.layers) <= len(partial.layers(given))
     assert 100 - top1(partial.without(given, choice.layers), calibration) <= max_drop + 1e-9
-    order = list(mixed.rank(given, mixed.Judge(model, calibration), calibration))
+    order = list(mixed.rank(given, mixed.Judge(model, calibration)))
     assert list(choice.layers) == [name for name in order if name in choice.layers]
     # As it was tried, from the least sensitive on: none could be quantised again beside those before it.
     *_, first = reversed(choice.layers)
@@ -99,13 +99,37 @@ def test_layers_are_ranked_by_what_they_do_to_the_logits(monkeypatch: pytest.Mon
     expected = {
         name: sqnr(exact, logits(partial.only(given, [name]), calibration)) for name in partial.layers(given)
     }
-    found = mixed.rank(given, judge, calibration)
+    found = mixed.rank(given, judge)
     assert found == dict(sorted(expected.items(), key=lambda item: item[1]))
     monkeypatch.setattr(mixed, "CANDIDATES", 2)
-    part = mixed.rank(given, judge, calibration)
+    part = mixed.rank(given, judge)
     assert set(part) == set(found)
     assert sum(not math.isnan(value) for value in part.values()) == 2
     assert next(iter(part)) == disaster.VICTIM
+
+
+def test_float_layers_have_the_weights_of_the_float_network() -> None:
+    """As after learned rounding, which moves weights to what INT8 can hold."""
+    model = disaster.network()
+    calibration = agreeing(model)
+    given = quantized(model, calibration)
+    exact = {name: constant.values for name, constant in model.constants().items()}
+    for name in partial.layers(given):
+        constant = given.constants()[name]
+        constant.values = constant.values + np.float32(0.01)
+    moved = {name: constant.values for name, constant in given.constants().items()}
+    found = mixed.rank(given, mixed.Judge(model, calibration))
+    alone = partial.only(given, ["fc.weight"])
+    for name in partial.layers(given)[:-1]:
+        alone.constants()[name].values = exact[name]
+    pairs = [logits(one, calibration, mixed.BATCHES) for one in (model, alone)]
+    assert found["fc.weight"] == sqnr(*pairs)
+    leave_float(given, model, calibration, 25.0)
+    left = set(exact) & set(moved) - set(partial.layers(given))
+    assert disaster.VICTIM in left
+    for name in moved.keys() & exact.keys():
+        after = given.constants()[name].values
+        np.testing.assert_array_equal(after, (exact if name in left else moved)[name])
 
 
 def test_few_runs_of_the_network() -> None:
