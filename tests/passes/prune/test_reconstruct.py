@@ -145,15 +145,6 @@ def test_matrices_are_of_the_dense_network_and_fit_in_memory(monkeypatch: pytest
         np.testing.assert_array_equal(found[name].values, expected[name].values)
 
 
-@pytest.mark.parametrize("name", [*NETWORKS, "mobilenet_v3"])
-def test_a_matrix_turns_back_into_its_weight(name: str) -> None:
-    for weight in graphs.weights(network(name).graph):
-        values = weight.tensor.values
-        rows = module.matrix(weight, values)
-        assert rows.shape[0] * rows.shape[1] == values.shape[weight.axis]
-        np.testing.assert_array_equal(module.tensor(weight, rows), values)
-
-
 def transposed() -> onnx.ModelProto:
     net = Builder(0)
     x = net.node("ConvTranspose", ["input", net.constant("w", net.he(3, 4, 2, 2))], "y", "up")
