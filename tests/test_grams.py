@@ -163,11 +163,13 @@ def energy(model: Model, layers: list[graphs.Weight], images: np.ndarray) -> dic
 def test_images_are_those_of_calibration() -> None:
     model = network("mlp")
     data = pictures(20)
+    from onnxcomp.calibration import chosen_images
     from onnxcomp.data import DataSet
 
     made = grams.from_data(model, DataSet("pictures", data, data), images=5, threads=1)
     (batch,) = made.batches()
-    chosen = np.linspace(0, 19, 5).astype(int)
+    chosen = chosen_images(data, 5, 1)
+    assert sorted(chosen) == np.linspace(0, 19, 5).astype(int).tolist()
     expected = (data.load(chosen, (16, 16)) - np.array(NORMAL.mean)) / np.array(NORMAL.std)
     np.testing.assert_allclose(batch, expected.transpose(0, 3, 1, 2), rtol=1e-5, atol=1e-6)
 

@@ -201,6 +201,9 @@ def pad(analysis: Analysis, node: gs.Node) -> None:
         if begin < 0 or end < 0 or node.attrs.get("mode", "constant") != "constant" or len(varying(grid)) > 1:
             refuse(analysis, node)
             return
+        sizes = analysis.dims(source)
+        if grid.shape[axis] == 1 and sizes is not None:  # one number for all positions
+            grid = np.repeat(grid, sizes[axis], axis)
         made = [analysis.ids.fresh(count) for count in (begin, end)]
         analysis.sources += [Source(node.name, ids) for ids in made if ids.size]
         shape = [-1 if a == axis else 1 for a in range(grid.ndim)]
