@@ -30,7 +30,7 @@ def compressed(model: Model, passes: str, seed: int = 0) -> Model:
     """
     everything = "prune{keep_first=false keep_last=false}"
     text = passes.replace("prune", everything).replace("qat", "qat{concat=shared}")
-    result = pipeline.apply(model, recipe.parse(text), calibration=_Unseen())
+    result = pipeline.apply(model, recipe.parse(text), calibration=_Unseen())  # type: ignore[arg-type]
     rng = np.random.default_rng(seed)
     for mask in graphs.masks(result.graph).values():
         mask.values = (rng.random(mask.values.shape) < 0.7).astype(np.float32)

@@ -23,8 +23,8 @@ class Pruned:
 
     def __init__(self, model: Model, images: ImageSet, **options: int) -> None:
         self.model, self.labels = model, images.labels
-        self.bench = Bench(model, images, threads=1, **options)
-        self.readers = {weight.name: [] for weight in graphs.weights(model.graph)}
+        self.bench = Bench(model, images, threads=1, **options)  # type: ignore[arg-type]
+        self.readers = {weight.name: [] for weight in graphs.weights(model.graph)}  # type: ignore[var-annotated]
         for weight in graphs.weights(model.graph):
             self.readers[weight.name].append(weight.node.name)
 

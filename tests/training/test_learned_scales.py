@@ -58,7 +58,7 @@ def test_the_files_weights_are_those_of_training_bit_for_bit(name, bits, ema) ->
     for pair in step.pairs:
         if pair.name in found:
             assert file[pair.name].tobytes() == pair.result.reshape(file[pair.name].shape).tobytes()
-            beyond += np.count_nonzero(np.abs(pair.levels) > pair.high + 0.5)
+            beyond += int(np.count_nonzero(np.abs(pair.levels) > pair.high + 0.5))
     assert beyond > 0
 
 

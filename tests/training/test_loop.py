@@ -272,7 +272,7 @@ def test_a_run_killed_in_one_phase_and_resumed_is_the_same_bit_for_bit(tmp_path,
                 raise Killed
             return step(*arguments)
 
-        engine.step = counted
+        engine.step = counted  # type: ignore[method-assign]
         return engine
 
     with pytest.raises(Killed):

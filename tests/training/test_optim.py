@@ -245,7 +245,7 @@ def test_groups_schedule_clipping_accumulation_and_average_together_agree_with_t
     schedule = parse(text, peak=peak, warmup=None if text == "onecycle" else 0.2)
     weights = parameters()
     ours = KINDS[kind](weights, weight_decay=decay, groups=GROUPS)
-    global_step = GlobalStep(Quadratic(weights), Alone(), parts, [])
+    global_step = GlobalStep(Quadratic(weights), Alone(), parts, [])  # type: ignore[arg-type]
     average = WeightAverage(weights, 0.9)
     network = torch.nn.ParameterDict({k.replace(".", "_"): p for k, p in pairs(weights, torch).items()})
     theirs = {name: network[name.replace(".", "_")] for name in weights}

@@ -50,7 +50,7 @@ def test_the_defaults_have_one_engine_as_ever(options: str) -> None:
 
     def build(model: Model, **given: object) -> engine.Engine:
         calls.append(given)
-        return engine.build(model, **given)
+        return engine.build(model, **given)  # type: ignore[arg-type]
 
     model = networks.zoo_compression("mlp", f"qat{{{options}}}")
     built = phases.build(model, CONFIG, STEPS, 0, build)

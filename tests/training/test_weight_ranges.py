@@ -27,7 +27,7 @@ def made(name: str, options: str) -> tuple[Model, dict[str, np.ndarray]]:
 
 def weights(model: Model) -> list[tuple[str, str, int]]:
     pairs = [pair for pair in graphs.quantizers(model.graph) if pair.weight is not None]
-    return [(pair.weight.name, pair.scale.name, pair.axis) for pair in pairs]
+    return [(pair.weight.name, pair.scale.name, pair.axis) for pair in pairs]  # type: ignore[union-attr]
 
 
 def levels(values: dict[str, np.ndarray], one: tuple[str, str, int]) -> np.ndarray:
@@ -61,7 +61,7 @@ def test_frozen_scales_of_least_error_stay_and_no_weight_clips(name: str, bits: 
         weight, scale, _ = one
         np.testing.assert_array_equal(values[scale], before[scale])
         np.testing.assert_array_equal(levels(values, one), np.clip(levels(before, one), -end, end))
-        clipped += np.count_nonzero(values[weight] != before[weight])
+        clipped += int(np.count_nonzero(values[weight] != before[weight]))
     assert clipped > 10
     once = {key: array.tobytes() for key, array in values.items()}
     ranges.settle(values, rounded=True)
@@ -96,7 +96,7 @@ def test_what_is_saved_has_the_integers_of_training(bits: int) -> None:
     for one in weights(model):
         inner = np.clip(levels(values, one), -end, end)  # of which INT8 Q/DQ knows nothing
         np.testing.assert_array_equal(np.clip(levels(saved, one), -128, 127), inner)
-        beyond += np.count_nonzero(levels(values, one) != inner)
+        beyond += int(np.count_nonzero(levels(values, one) != inner))
         assert saved[one[0]] is not values[one[0]]
     assert beyond > 10
     again = dict(saved)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from onnxcomp.passes import layerwise
 from onnxcomp.passes.prune import obs
 
 
@@ -59,7 +60,7 @@ def error(weight: np.ndarray, other: np.ndarray, gram: np.ndarray) -> float:
 def test_equals_removal_of_one_weight_at_a_time(groups: int, sparsity: float) -> None:
     weight, gram = layer(groups)
     found, mask = obs.prune(weight, gram, uniform(sparsity))
-    expected = surgeon(weight, obs.damped(gram), mask)
+    expected = surgeon(weight, layerwise.damped(gram), mask)
     assert found.dtype == mask.dtype == np.float32
     # Weights are near 1; as many steps as columns are exact but for float32's rounding.
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
@@ -69,7 +70,7 @@ def test_equals_removal_of_one_weight_at_a_time(groups: int, sparsity: float) ->
 
 def test_the_score_is_the_error_that_one_removal_leaves() -> None:
     weight, gram = layer(2)
-    hessian = obs.damped(gram)
+    hessian = layerwise.damped(gram)
     scores = obs.saliency(weight, obs.inverse_diagonal(hessian))
     for place in np.ndindex(weight.shape):
         mask = np.ones_like(weight)
@@ -100,7 +101,7 @@ def test_several_rounds_choose_better_than_one(sparsity: float) -> None:
 def test_weights_of_inputs_that_are_always_0_cost_the_damping_alone_and_stay_as_they_are() -> None:
     weight, gram = layer(1, 8, 20)
     gram[:, 10:] = gram[:, :, 10:] = 0
-    hessian = obs.damped(gram, 0.01)
+    hessian = layerwise.damped(gram, 0.01)
     scores = obs.saliency(weight, obs.inverse_diagonal(hessian))
     damping = 0.01 * np.trace(gram[0]) / 20
     np.testing.assert_allclose(scores[..., 10:], damping * weight[..., 10:] ** 2 / 2, rtol=1e-5)
@@ -127,7 +128,7 @@ def test_nothing_is_left_of_an_output_without_weights() -> None:
 
 def test_many_columns_are_scored_by_the_diagonal(monkeypatch: pytest.MonkeyPatch) -> None:
     weight, gram = layer()
-    hessian = obs.damped(gram)
+    hessian = layerwise.damped(gram)
     exact = obs.inverse_diagonal(hessian)
     monkeypatch.setattr(obs, "EXACT", 11)
     diagonal = obs.inverse_diagonal(hessian)

@@ -138,7 +138,7 @@ def test_few_runs_of_the_network() -> None:
     class Counted(ImageCalibration):
         runs = 0
 
-        def run(self, model: Model, tensors: object) -> Iterator[Mapping[str, np.ndarray]]:
+        def run(self, model: Model, tensors: object) -> Iterator[Mapping[str, np.ndarray]]:  # type: ignore[override]
             Counted.runs += 1
             return super().run(model, tensors)  # type: ignore[arg-type]
 

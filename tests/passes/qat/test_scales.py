@@ -51,8 +51,8 @@ def test_every_method_gives_a_scale_and_a_zero_that_is_exact(
 ) -> None:
     seen = activations.observed(values)
     scale, zero = activation_encoding(seen, method, 99.9, grid)
-    assert (scale.dtype, scale.shape) == (np.float32, ())
-    assert (zero.dtype, zero.shape) == (grid.dtype, ())
+    assert (scale.dtype, scale.shape) == (np.float32, ())  # type: ignore[comparison-overlap]
+    assert (zero.dtype, zero.shape) == (grid.dtype, ())  # type: ignore[comparison-overlap]
     assert scale > 0
     assert grid is not INT8 or zero == 0
     assert values.min() < 0 or zero == 0
@@ -69,7 +69,7 @@ def test_every_method_gives_a_scale_and_a_zero_that_is_exact(
 @pytest.mark.parametrize("value", [0.0, 1e-44])
 def test_constant_zero_activations_have_scale_one(value: float, method: Method, grid: Grid) -> None:
     for seen in (activations.observed(np.full(9, value, np.float32)), Observed()):
-        assert activation_encoding(seen, method, 99.9, grid) == (1, 0)
+        assert activation_encoding(seen, method, 99.9, grid) == (1, 0)  # type: ignore[comparison-overlap]
 
 
 @given(values=weights, data=st.data(), bits=st.integers(2, 8))

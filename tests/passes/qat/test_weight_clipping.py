@@ -49,7 +49,7 @@ def test_no_scale_of_many_is_much_better(name: str, bits: int) -> None:
 )
 def test_it_is_never_worse_than_without_clipping(values: np.ndarray, data: st.DataObject, bits: int) -> None:
     axis = data.draw(st.integers(0, values.ndim - 1))
-    found, widest = (weight_scale(values, axis, bits=bits, method=method) for method in ("mse", "max"))  # type: ignore[arg-type]
+    found, widest = (weight_scale(values, axis, bits=bits, method=method) for method in ("mse", "max"))
     assert found.dtype == np.float32
     assert found.shape == widest.shape
     assert (found > 0).all()

@@ -13,7 +13,7 @@ from tests.training import networks
 from tests.training.lowering import pairs
 
 RANGES = [(-128, 127, 0, np.int8), (-128, 127, 5, np.int8), (-127, 127, 0, np.int8), (-7, 7, 0, np.int8)]
-RANGES += [(0, 255, zero, np.uint8) for zero in (0, 1, 100, 128, 255)]
+RANGES += [(0, 255, zero, np.uint8) for zero in (0, 1, 100, 128, 255)]  # type: ignore[misc]
 Session = onnx.ModelProto
 
 

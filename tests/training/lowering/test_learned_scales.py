@@ -62,7 +62,7 @@ def test_the_gradients_of_scales_are_the_papers(name: str, passes: str) -> None:
     outside = 0
     for pair in step.pairs:
         expected[pair.scale] = expected.get(pair.scale, 0) + pair.parts.sum(others(pair))
-        outside += np.count_nonzero(~pair.inside & (pair.source != 0))
+        outside += int(np.count_nonzero(~pair.inside & (pair.source != 0)))
     assert outside > 100
     scales = {name for name, role in model.roles.items() if role is Role.LEARNED_SCALE}
     assert set(expected) == scales
@@ -103,7 +103,7 @@ def test_the_form_before_has_the_same_numbers(name: str, passes: str) -> None:
         if key in sizes:  # theirs is the difference of two sums of such terms
             assert (error <= 2e-6 * sizes[key]).all(), key
         else:
-            assert np.linalg.norm(error) <= 1e-5 * max(np.linalg.norm(gradient), 1e-4), key
+            assert np.linalg.norm(error) <= 1e-5 * max(np.linalg.norm(gradient), 1e-4), key  # type: ignore[operator]
 
 
 def test_pruned_weights_stay_zero_and_add_nothing() -> None:
