@@ -42,7 +42,7 @@ def test_it_says_what_it_did(trained: Path, tmp_path: Path, capsys: pytest.Captu
         "  kept 1: it follows Relu, not a convolution",
         "  kept 4: it follows Concat, not a convolution",
     ]
-    assert lines[8] == "Q/DQ: 11 weights (float32 weights before Q/DQ), 19 activations (int8)"
+    assert lines[8] == "Q/DQ: 11 weights (float32 weights before Q/DQ), 12 activations (int8)"
     assert lines[9] == "opset 18 -> 17"
     assert lines[10].startswith(
         f"wrote {output}: {trained.stat().st_size:,} -> {output.stat().st_size:,} bytes"
