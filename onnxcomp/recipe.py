@@ -91,6 +91,8 @@ def _parse_options(text: str, position: int) -> tuple[dict[str, Any], int]:
     options: dict[str, Any] = {}
     while True:
         rest = text[position:].lstrip()
+        if options and rest.startswith(","):  # as people write lists; spaces alone do too
+            rest = rest[1:].lstrip()
         position = len(text) - len(rest)
         if rest.startswith("}"):
             return options, position + 1
@@ -103,7 +105,7 @@ def _parse_options(text: str, position: int) -> tuple[dict[str, Any], int]:
 def _parse_value(text: str, position: int) -> tuple[Any, int]:
     try:
         value, end = json.JSONDecoder().raw_decode(text, position)
-        if end == len(text) or text[end] in " }\t\n":
+        if end == len(text) or text[end] in " ,}\t\n":
             return value, end
     except json.JSONDecodeError:
         pass

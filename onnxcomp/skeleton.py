@@ -55,6 +55,18 @@ def fill(graph: gs.Graph, arrays: Arrays) -> None:
     graph.inputs = [entry for entry in graph.inputs if entry.name not in arrays]
 
 
+def outline(graph: gs.Graph) -> gs.Graph:
+    """A copy of ``graph`` in which large constants are inputs: for checks of all but their values."""
+    copy, inputs = graph.copy(), dict[str, gs.Variable]()
+    for node in copy.nodes:
+        for index, tensor in enumerate(node.inputs):
+            if isinstance(tensor, gs.Constant) and prod(tensor.shape) >= SMALL:
+                shaped = gs.Variable(tensor.name, tensor.dtype, tensor.shape)
+                node.inputs[index] = inputs.setdefault(tensor.name, shaped)
+    copy.inputs += inputs.values()
+    return copy
+
+
 def _is_large(tensor: TensorProto) -> bool:
     return tensor.data_type in KINDS and prod(tensor.dims) >= SMALL
 

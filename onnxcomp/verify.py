@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import onnx
 
 from onnxcomp.errors import ModelError
 from onnxcomp.model import Model, to_proto
+from onnxcomp.skeleton import outline
 
 
 def verify(model: Model, *, where: str) -> None:
@@ -22,7 +24,8 @@ def verify(model: Model, *, where: str) -> None:
     if lost:
         raise ModelError(f"{lost[0]} has a role but is no constant", where=where, fix="report this")
     try:
-        onnx.checker.check_model(to_proto(model), full_check=True)
+        outlined = replace(model, graph=outline(model.graph))
+        onnx.checker.check_model(to_proto(outlined), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"onnx.checker refuses it: {reason}", where=where, fix="report this") from error

@@ -106,6 +106,17 @@ def test_order_is_checked(text: str, message: str) -> None:
         recipes.parse(text).check_order()
 
 
+def test_commas_may_stand_between_options() -> None:
+    parsed = recipes.parse(
+        "prune{sparsity=0.5, end=0.6,exclude=['conv1'],}, qat{calibration=max,residual=false}".replace(
+            "'", '"'
+        )
+    )
+    assert parsed == recipes.parse(
+        'prune{sparsity=0.5 end=0.6 exclude=["conv1"]},qat{calibration=max residual=false}'
+    )
+
+
 @pytest.mark.parametrize("text", ["prune", "qat", "distill", "prune,qat", "prune,distill", "qat,distill"])
 def test_legal_orders_pass(text: str) -> None:
     recipes.parse(text).check_order()

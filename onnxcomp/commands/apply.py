@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -18,7 +17,13 @@ from onnxcomp.sources import Sources
 
 @click.command("apply")
 @click.argument("operands", nargs=-1, metavar="[PASSES] MODEL")
-@options.output
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Compression form to write.")
+@click.option(
+    "--deployable",
+    type=click.Path(path_type=Path),
+    help="Write what `onnxcomp finalize --target` makes of it, too or alone: post-training quantisation in"
+    " one command.",
+)
 @options.data(required=False)
 @options.target_of_widths
 @options.recipe
@@ -30,7 +35,8 @@ from onnxcomp.sources import Sources
 @options.as_json
 def command(
     operands: tuple[str, ...],
-    output: Path,
+    output: Path | None,
+    deployable: Path | None,
     data: str | None,
     target: str | None,
     recipe_file: Path | None,
@@ -49,15 +55,27 @@ def command(
     \b
     Example:
       onnxcomp apply prune,qat,distill m.onnx -o c.onnx --data cifar10 --set prune.sparsity=0.9
+      onnxcomp apply qat m.onnx --deployable d.onnx --data cifar10 --target xavier
     """
     from onnxcomp import runtime
+    from onnxcomp.commands.finalize import finalizing
     from onnxcomp.data import open_data
     from onnxcomp.report import console
 
     text, path = options.passes_and_model(operands, recipe_file)
     recipe = options.read_recipe(text, recipe_file, settings)
     chosen = None if target is None else get_target(target)
-    files.check_writable(output, keep=path)
+    if output is None and deployable is None:
+        raise click.UsageError("Missing option '-o' / '--output' or '--deployable'.")
+    if output is not None:
+        files.check_writable(output, keep=path)
+    finish = None
+    if deployable is not None:
+        if chosen is None:
+            raise click.UsageError("--deployable needs --target.")
+        if output is not None and output.resolve() == deployable.resolve():
+            raise click.UsageError("-o and --deployable name the same file.")
+        finish = finalizing(deployable, chosen, keep=path)
     cache = options.calibration_folder(calibration_cache)
     model = models.load(path)
     options.set_preprocessing(model, preprocess)
@@ -88,20 +106,27 @@ def command(
             placement="tensorrt" if chosen is None else chosen.placement,
             report=steps.append,
         )
-    models.save(result, output)
+    if output is not None:
+        models.save(result, output)
+    written = None if finish is None else finish(result)
     if as_json:
-        click.echo(json.dumps(_summary(result, steps, output)))
+        click.echo(
+            console.to_json({**_summary(result, steps, output), "deployable": written and written.table()})
+        )
         return
     for step in steps:
         click.echo(f"{step.name} ({step.seconds:.1f} s)")
         for note in step.change.notes:
             click.echo(f"  {note}")
-    click.echo(f"wrote {output} ({recipes.parse(result.recipe)})")
+    if output is not None:
+        click.echo(f"wrote {output} ({recipes.parse(result.recipe)})")
+    if written:
+        written.show(path)
 
 
-def _summary(result: models.Model, steps: list[Step], output: Path) -> dict[str, object]:
+def _summary(result: models.Model, steps: list[Step], output: Path | None) -> dict[str, object]:
     return {
-        "output": str(output),
+        "output": output and str(output),
         "recipe": result.recipe,
         "losses": result.losses,
         "steps": [

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from onnxcomp.commands import options
+from onnxcomp.report.size import stored_bytes
 
 if TYPE_CHECKING:
     from onnxcomp.deploy.finalize import Report
@@ -33,32 +36,88 @@ def command(model: Path, output: Path, target: str, as_json: bool) -> None:
     Example:
       onnxcomp finalize t.onnx -o d.onnx --target xavier
     """
-    from onnxcomp import files
     from onnxcomp import model as models
-    from onnxcomp.deploy.finalize import finalize_report
     from onnxcomp.deploy.targets import get_target
-    from onnxcomp.deploy.write import paths, write
-    from onnxcomp.report.console import console, to_json
-    from onnxcomp.report.size import file_size
+    from onnxcomp.report.console import to_json
 
     chosen = get_target(target)
-    for path in paths(output, dla=chosen.dla):
-        files.check_writable(path, keep=model)
-    result, report = finalize_report(models.load(model), chosen)
-    output, *beside = write(result, report, output)
-    before, after = file_size(model), file_size(output)
+    finish = finalizing(output, chosen, keep=model)
+    written = finish(models.load(model))
     if as_json:
-        sizes = {"size_before": before, "size_after": after}
-        click.echo(to_json({"output": str(output), "beside": [*map(str, beside)], "report": report, **sizes}))
-        return
-    for line in _lines(report, chosen):
-        console().print(line, markup=False, soft_wrap=True)
-    sizes_text = f"{before.raw:,} -> {after.raw:,} bytes, deflated {before.deflated:,} -> {after.deflated:,}"
-    console().print(f"wrote {output}: {sizes_text}", markup=False, soft_wrap=True)
-    if beside:
-        console().print(f"wrote {' and '.join(map(str, beside))}", markup=False, soft_wrap=True)
-        build = _trtexec(result, report, *(quote(str(path)) for path in (output, *beside)))
-        console().print(f"build: {build}", markup=False, soft_wrap=True)
+        click.echo(to_json({**written.table(), "size_before": stored_bytes(model)}))
+    else:
+        written.show(model)
+
+
+@dataclass(frozen=True)
+class Written:
+    """A deployable file.
+
+    Attributes:
+        model: what it holds.
+        target: what it is for.
+        report: what :func:`onnxcomp.deploy.finalize.finalize_report` did.
+        files: itself, and what the target wants beside it.
+    """
+
+    model: Model
+    target: Target
+    report: Report
+    files: Sequence[Path]
+
+    def table(self) -> dict[str, Any]:
+        """For JSON."""
+        output, *beside = self.files
+        size = stored_bytes(output)
+        return {
+            "output": str(output),
+            "beside": [*map(str, beside)],
+            "report": self.report,
+            "size_after": size,
+        }
+
+    def show(self, source: Path) -> None:
+        """Print it.
+
+        Args:
+            source: the file it was made of.
+        """
+        from onnxcomp.report.console import console
+
+        def echo(line: str) -> None:
+            console().print(line, markup=False, soft_wrap=True)
+
+        output, *beside = self.files
+        for line in _lines(self.report, self.target):
+            echo(line)
+        echo(f"wrote {output}: {stored_bytes(source):,} -> {stored_bytes(output):,} bytes")
+        if beside:
+            echo(f"wrote {' and '.join(map(str, beside))}")
+            names = (quote(str(path)) for path in self.files)
+            echo(f"build: {_trtexec(self.model, self.report, *names)}")
+
+
+def finalizing(output: Path, target: Target, *, keep: Path) -> Callable[[Model], Written]:
+    """Check that ``output`` and what belongs beside it can be written; gives what finalises and writes.
+
+    Args:
+        keep: the file that it is made of, which must not be written over.
+
+    Raises:
+        OnnxcompError: one of them cannot be written.
+    """
+    from onnxcomp import files
+    from onnxcomp.deploy.finalize import finalize_report
+    from onnxcomp.deploy.write import paths, write
+
+    for path in paths(output, dla=target.dla):
+        files.check_writable(path, keep=keep)
+
+    def finish(model: Model) -> Written:
+        result, report = finalize_report(model, target)
+        return Written(result, target, report, write(result, report, output))
+
+    return finish
 
 
 def _trtexec(model: Model, report: Report, network: str, calibration: str, precisions: str) -> str:

@@ -178,3 +178,47 @@ def test_criteria_that_ask_the_data(
     masks = [c.values for name, c in models.load(output).constants().items() if name.endswith(".mask")]
     closed = 1 - sum(m.sum() for m in masks) / sum(m.size for m in masks)
     assert closed == pytest.approx(0.8, abs=1e-3)
+
+
+def test_a_deployable_file_in_one_command_is_that_of_two(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, network: Path
+) -> None:
+    one, two, middle = (tmp_path / name for name in ("d.onnx", "e.onnx", "c.onnx"))
+    data = ("--data", "digits", "--threads", 1, "--calibration-images", 32, "--target", "orin")
+    code, out, _ = call(capsys, "apply", "qat", network, "--deployable", one, *data)
+    assert code == 0
+    assert "for orin: Jetson AGX Orin" in out
+    assert f"wrote {one}: {network.stat().st_size:,} -> {one.stat().st_size:,} bytes" in out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d.onnx", "m.onnx"]
+    assert call(capsys, "apply", "qat", network, "-o", middle, *data)[0] == 0
+    assert call(capsys, "finalize", middle, "-o", two, "--target", "orin")[0] == 0
+    assert one.read_bytes() == two.read_bytes()
+    code, out, _ = call(capsys, "apply", "qat", network, "-o", middle, "--deployable", one, *data, "--json")
+    found = json.loads(out)
+    assert (found["output"], found["deployable"]["output"]) == (str(middle), str(one))
+    assert found["deployable"]["report"]["target"] == "orin"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--deployable", "d.onnx"), "--deployable needs --target"),
+        ((), "Missing option '-o' / '--output' or '--deployable'"),
+        (("-o", "d.onnx", "--deployable", "./d.onnx", "--target", "orin"), "name the same file"),
+        (("--deployable", "m.onnx", "--target", "orin"), "m.onnx: is the input too; name another output"),
+        (("--deployable", "no/d.onnx", "--target", "orin"), "no: there is no such folder"),
+    ],
+)
+def test_a_deployable_that_cannot_be_is_refused(
+    options: tuple[str, ...],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    network: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call(capsys, "apply", "prune", network.name, *options)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]

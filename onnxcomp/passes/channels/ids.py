@@ -15,10 +15,12 @@ class Ids:
 
     def __init__(self) -> None:
         self._parent: list[int] = []
+        self._table: Array | None = None
         self._reasons: dict[int, str] = {}
 
     def fresh(self, count: int) -> Array:
         """``count`` new numbers, int64."""
+        self._table = None
         start = len(self._parent)
         self._parent.extend(range(start, start + count))
         return np.arange(start, start + count, dtype=np.int64)
@@ -33,9 +35,17 @@ class Ids:
 
     def roots(self, numbers: Array) -> Array:
         """:meth:`root` of each; :data:`FIXED` stays. Same shape."""
-        values, inverse = np.unique(numbers, return_inverse=True)
-        found = np.array([v if v == FIXED else self.root(int(v)) for v in values], np.int64)
-        return found[inverse].reshape(numbers.shape)
+        if self._table is None:
+            self._table = self._all_roots()
+        found: Array = self._table[numbers]
+        return found
+
+    def _all_roots(self) -> Array:
+        """The root of every number, and FIXED last, where index -1 finds it."""
+        parent = np.array(self._parent, np.int64)
+        while not np.array_equal(parent, roots := parent[parent]):
+            parent = roots
+        return np.append(parent, FIXED)
 
     def join(self, left: Array, right: Array, reason: str) -> None:
         """Let each of ``left`` only be removed together with its counterpart; shapes broadcast.
@@ -53,6 +63,7 @@ class Ids:
     def _join(self, a: int, b: int) -> None:
         a, b = sorted((self.root(a), self.root(b)))
         if a != b:
+            self._table = None
             self._parent[b] = a
             reason = self._reasons.pop(b, "")
             if reason:
