@@ -78,11 +78,14 @@ class Bench:
         return str(python)
 
     def arrays(self, network: Path) -> Path:
-        """The folder with calib.npy, test.npy and test_y.npy as the network takes them."""
+        """The folder with calib.npy, test.npy and test_y.npy as the network takes them.
+
+        Also calib.npz, the data set that onnxcomp reads: the images of calib.npy before preprocessing.
+        """
         model = models.load(network)
         key = hashlib.sha256(repr((self.data, model.preprocessing, model.image_shape)).encode()).hexdigest()
         folder = self.work / f"arrays-{key[:8]}"
-        if not (folder / "calib.npy").exists():
+        if not (folder / "calib.npz").exists():
             folder.mkdir(exist_ok=True)
             data = open_data(self.data)
             assert model.preprocessing is not None
@@ -96,6 +99,10 @@ class Bench:
             np.save(folder / "test_y.npy", np.concatenate([labels for _, labels in batches]))
             chosen = calibration.from_data(model, data, images=IMAGES, threads=1)
             np.save(folder / "calib.npy", np.concatenate(list(chosen.batches())))
+            indices = calibration.chosen_images(data.train, IMAGES, 1)
+            images, labels = data.train.load(indices, (size[0], size[1])), data.train.labels[indices]
+            few = {"x_test": images[:1], "y_test": labels[:1], "classes": np.array(data.train.classes)}
+            np.savez(folder / "calib.npz", x_train=images, y_train=labels, **few)
         return folder
 
 
@@ -179,7 +186,7 @@ def measure(bench: Bench, row: Row, network: Path, folder: Path) -> dict[str, An
             "output": str(quantized),
             "calibration": str(arrays / "calib.npy"),
             "images": IMAGES,
-            "data": str(Path(bench.data).resolve()) if Path(bench.data).exists() else bench.data,
+            "data": str(arrays / "calib.npz"),
             "stats": str(scratch / "stats.json"),
         }
         python = bench.environment(row.environment)

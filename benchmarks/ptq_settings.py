@@ -131,13 +131,11 @@ def _ppq(name: str, **settings: Any) -> Row:
 
 ROWS: tuple[Row, ...] = (
     _onnxcomp("xavier", "xavier"),
-    _onnxcomp("xavier repaired", "xavier", **REPAIRS),
     _onnxcomp("xavier, ranges of max", "xavier", calibration="max"),
-    _onnxcomp("xavier, ranges of mse", "xavier", calibration="mse"),
-    _onnxcomp("xavier, weights of mse", "xavier", weights="mse"),
     _onnxcomp("xavier, equalize", "xavier", equalize="true"),
-    _onnxcomp("xavier, adaround", "xavier", rounding="adaround"),
     _onnxcomp("xavier, bias and statistics", "xavier", bias_correction="true", reestimate_bn="true"),
+    _onnxcomp("xavier repaired", "xavier", **REPAIRS),
+    _onnxcomp("xavier, equalize, residual inputs float", "xavier", equalize="true", residual="false"),
     _onnxcomp("orin", "orin"),
     _onnxcomp("ort-cpu", "ort-cpu"),
     _onnxcomp("ort-cpu repaired", "ort-cpu", **REPAIRS),

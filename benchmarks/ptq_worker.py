@@ -76,20 +76,19 @@ def onnxcomp(job: Job) -> Quantize:
     import onnx  # noqa: F401
 
     from onnxcomp import calibration, runtime, sources  # noqa: F401
-    from onnxcomp.commands import apply, finalize
+    from onnxcomp.commands import apply
+    from onnxcomp.deploy import finalize  # noqa: F401
     from onnxcomp.extras import onnxruntime
 
     onnxruntime()
 
     def quantize() -> None:
-        middle = str(job.scratch / "compression.onnx")
         target = job.settings.pop("target")
         sets = [f"--set=qat.{name}={value}" for name, value in job.settings.items()]
         data = ["--data", job.spec["data"], "--calibration-images", str(job.spec["images"]), "--threads", "1"]
         data += ["--calibration-cache", str(job.scratch / "cache")]  # an empty one
-        passes = ["qat", job.model, "-o", middle, "--target", target, *data, *sets]
+        passes = ["qat", job.model, "--deployable", job.output, "--target", target, *data, *sets]
         apply.command.main(passes, standalone_mode=False)
-        finalize.command.main([middle, "-o", job.output, "--target", target], standalone_mode=False)
 
     return quantize
 

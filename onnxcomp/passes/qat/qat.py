@@ -66,7 +66,7 @@ class Qat(Pass):
 
     placement: Literal["auto", "tensorrt", "ort-cpu"] = "auto"
     calibration: Method = "percentile"
-    percentile: Annotated[float, Field(gt=50, le=100)] = 99.999
+    percentile: Annotated[float, Field(gt=50, le=100)] = 99.9999
     weights: Literal["max", "mse"] = "max"
     weight_bits: Annotated[int, Field(ge=2, le=8)] = 8
     concat: ConcatMode | Literal["auto", "measured"] = "auto"
