@@ -106,8 +106,8 @@ def finalize_report(model: Model, target: Target, *, fold: bool = True) -> tuple
     masks, masked = _multiply_masks(graph)
     alignment = int(model.given.get("alignment", target.alignment))
     applied = recipe.parse(model.recipe).passes if model.recipe else ()
-    # Following single channels takes long; a network in which nothing is 0 has none that are dead.
-    channels = 0 if mask_pattern(applied) or not _has_zeros(graph) else cut_dead(result, alignment)
+    # Following single channels takes long; without a channel whose weights are all 0 none is dead.
+    channels = 0 if mask_pattern(applied) or not _has_empty_channels(graph) else cut_dead(result, alignment)
     qdq.check_pairs(graph, target)
     weights = qdq.store_integers(graph)
     activations = sum(not isinstance(pair.source, gs.Constant) for pair in graphs.quantizers(graph))
@@ -157,8 +157,18 @@ def _use_integers(
     return (integer_form(graph) if rewrite and quantized else None), ()
 
 
-def _has_zeros(graph: gs.Graph) -> bool:
-    return any(not weight.tensor.values.all() for weight in graphs.weights(graph))
+def _has_empty_channels(graph: gs.Graph) -> bool:
+    return any(map(_is_empty_somewhere, graphs.weights(graph)))
+
+
+def _is_empty_somewhere(weight: graphs.Weight) -> bool:
+    """Whether all weights are 0 along one position of an axis of channels."""
+    values = weight.tensor.values
+    if values.all():
+        return False
+    alive = values != 0
+    axes = (0, 1) if weight.node.op in ("Conv", "ConvTranspose") else range(values.ndim)
+    return not all(alive.any(tuple(o for o in range(values.ndim) if o != axis)).all() for axis in axes)
 
 
 def _multiply_masks(graph: gs.Graph) -> tuple[int, int]:

@@ -154,7 +154,7 @@ def test_the_reports_numbers() -> None:
         "it follows Concat, not a convolution",
         "it follows Relu, not a convolution",
     ]
-    assert (report.masks, report.quantized_weights, report.quantized_activations) == (11, 11, 19)
+    assert (report.masks, report.quantized_weights, report.quantized_activations) == (11, 11, 12)
     assert report.nodes_removed > len(from_proto(zoo.densenet(18)).graph.nodes)
 
 
