@@ -48,11 +48,11 @@ class ImageCalibration:
         """
         found = {name: Observed(histogram=histogram) for name in tensors}
         seen = 0
-        for values in self.run(model, tensors):
+        for values, whole in self._parts(model, tensors):
             seen += 1
             for name, array in values.items():
                 try:
-                    found[name].add(array)
+                    found[name].add(array, ends=whole)
                 except ValueError as error:
                     raise ModelError(
                         f"activation {name} is {error}", where="calibration", fix="check the weights"
@@ -70,6 +70,13 @@ class ImageCalibration:
         Raises:
             DataError: the images are not what the network takes, or not finite.
         """
+        for values, _ in self._parts(model, tensors):
+            yield values
+
+    def _parts(
+        self, model: Model, tensors: Sequence[str]
+    ) -> Iterator[tuple[dict[str, npt.NDArray[np.float32]], bool]]:
+        """:meth:`run`, and whether a part is the last of its batch."""
         from onnxcomp import runtime
 
         image = model.image.name
@@ -82,7 +89,8 @@ class ImageCalibration:
                 images = batch[start : start + most]
                 values = session.run(computed, {image: images}) if computed else []
                 found = dict(zip(computed, values, strict=True))
-                yield {name: images if name == image else found[name] for name in tensors}
+                whole = start + most >= len(batch)
+                yield {name: images if name == image else found[name] for name in tensors}, whole
 
 
 def _bytes_of_one(model: Model, tensors: Sequence[str]) -> int:

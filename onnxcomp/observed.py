@@ -46,7 +46,7 @@ class Observed:
         low, high: smallest and largest value.
         moving_low, moving_high: running means of the batches' smallest and largest (Jacob et al. 2018,
             arXiv 1712.05877, section 3.1), with :data:`DECAY`.
-        batches: how often :meth:`add` was called.
+        batches: how many were counted.
     """
 
     def __init__(self, *, histogram: bool = True) -> None:
@@ -55,6 +55,7 @@ class Observed:
         self.low, self.high = np.inf, -np.inf
         self.moving_low, self.moving_high = 0.0, 0.0
         self.batches = 0
+        self._batch = np.inf, -np.inf
 
     @property
     def histogram(self) -> bool:
@@ -66,8 +67,11 @@ class Observed:
         """The largest magnitude; 0 where nothing was seen."""
         return max(-self.low, self.high, 0.0)
 
-    def add(self, values: Values) -> None:
-        """Count a batch of values, float32 of any shape; an empty one changes nothing.
+    def add(self, values: Values, *, ends: bool = True) -> None:
+        """Count values, float32 of any shape; none change nothing.
+
+        Args:
+            ends: whether they are the last of a batch.
 
         Raises:
             ValueError: a value is not finite.
@@ -85,10 +89,13 @@ class Observed:
             if self.histogram:
                 self._grow(max(-least, most))
                 self._count(piece, least < 0)
-        self._widen(low, high)
-
-    def _widen(self, low: float, high: float) -> None:
         self.low, self.high = min(self.low, low), max(self.high, high)
+        self._batch = min(self._batch[0], low), max(self._batch[1], high)
+        if ends:
+            self._move(*self._batch)
+            self._batch = np.inf, -np.inf
+
+    def _move(self, low: float, high: float) -> None:
         keep = DECAY if self.batches else 0.0
         self.moving_low = keep * self.moving_low + (1 - keep) * low
         self.moving_high = keep * self.moving_high + (1 - keep) * high

@@ -122,6 +122,15 @@ def test_a_batch_is_run_in_parts_that_fit_in_memory(monkeypatch: pytest.MonkeyPa
     for name in names:
         # One image gives the same in any batch, but for the order of sums in float32.
         np.testing.assert_allclose(np.concatenate([part[name] for part in parts]), whole[name], atol=1e-5)
+    first = source.observe(model, names)
+    monkeypatch.undo()
+    second = source.observe(model, names)
+    for name in names:  # parts are no batches of their own to the moving range
+        found = [
+            (seen[name].batches, seen[name].moving_low, seen[name].moving_high) for seen in (first, second)
+        ]
+        assert found[0] == pytest.approx(found[1], rel=1e-6)
+        assert found[0][0] == 1
     # Less room than a single image takes.
     monkeypatch.setattr(calibration, "MEMORY", 1)
     assert len(list(source.run(model, names))) == 10

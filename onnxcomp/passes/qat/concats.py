@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from onnxcomp.model import Model
 from onnxcomp.passes.base import Context
 from onnxcomp.passes.qat.clipping import OF_RANGES
-from onnxcomp.passes.qat.placement import ConcatMode
+from onnxcomp.passes.qat.placement import ConcatMode, Placement
 from onnxcomp.passes.qat.quantize import insert
 from onnxcomp.passes.qat.sqnr import logits, sqnr
 
@@ -30,11 +30,12 @@ def choose(options: Qat, model: Model, context: Context) -> tuple[ConcatMode, tu
     """The fastest form whose SQNR is within :data:`COST` of the best one's, measured on a few batches.
 
     Returns:
-        The form, and a line that says what was measured, where there is a Concat of channels.
+        The form, and a line that says what was measured, where the forms differ.
     """
     placements = {mode: options.place(model, context, mode) for mode in MODES}
-    if len(placements["each"].sites) == len(placements["none"].sites):
-        return "none", ()
+    first, *others = map(_pairs, placements.values())
+    if all(other == first for other in others):
+        return MODES[0], ()
     assert context.calibration is not None
     names = dict.fromkeys(name for placement in placements.values() for name in placement.sites)
     histogram = options.calibration not in OF_RANGES
@@ -50,3 +51,11 @@ def choose(options: Qat, model: Model, context: Context) -> tuple[ConcatMode, tu
     mode = next(mode for mode in MODES if found[mode] >= best - COST)
     figures = ", ".join(f"{one} {value:.1f} dB" for one, value in found.items())
     return mode, (f"concat={mode}: SQNR of the logits {figures}",)
+
+
+def _pairs(placement: Placement) -> set[frozenset[tuple[str, int]]]:
+    """Which nodes read which tensors through pairs, by scale."""
+    return {
+        frozenset((site.tensor.name, id(node)) for site in group for node in site.readers)
+        for group in placement.groups()
+    }

@@ -122,12 +122,12 @@ class Qat(Pass):
         if self.rounding == "adaround":
             assert context.grams is not None
             notes += round_weights(model, reference, context.grams, bits=self.weight_bits)
-        if self.bias_correction:
-            notes += correct_bias(model, reference, calibration)
-        if self.reestimate_bn:
-            notes += reestimate(model, calibration)
-        if self.float_layers == "auto":
+        if self.float_layers == "auto":  # before what makes up for the error of those that are left
             notes += leave_float(model, reference, calibration, self.max_drop)
+        if self.reestimate_bn:
+            notes += reestimate(model, reference, calibration)
+        if self.bias_correction:  # last: it takes off what is left of the mean error
+            notes += correct_bias(model, reference, calibration)
         return notes
 
     def ensures(self, model: Model) -> None:

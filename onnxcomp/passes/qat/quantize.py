@@ -50,16 +50,21 @@ def encodings(placement: Placement, observed: Mapping[str, Observed], options: Q
 
 def weight_scales(model: Model, placement: Placement, options: Qat) -> dict[str, Array]:
     """Scales of the quantised weights, of what their masks leave."""
-    masks = graphs.masks(model.graph)
+    masks, float_too = graphs.masks(model.graph), _read_in_float(model, placement)
     found: dict[str, Array] = {}
     for layer in placement.layers:
         if layer.name not in found:
             mask = masks.get(layer.name)
             values = layer.tensor.values if mask is None else layer.tensor.values * mask.values
-            found[layer.name] = weight_scale(
-                values, layer.axis, bits=options.weight_bits, method=options.weights
-            )
+            method = "max" if layer.name in float_too else options.weights
+            found[layer.name] = weight_scale(values, layer.axis, bits=options.weight_bits, method=method)
     return found
+
+
+def _read_in_float(model: Model, placement: Placement) -> set[str]:
+    """Weights that a layer which stays float reads too: nothing may clip there."""
+    quantized = {id(layer.node) for layer in placement.layers}
+    return {weight.name for weight in graphs.weights(model.graph) if id(weight.node) not in quantized}
 
 
 def insert(model: Model, placement: Placement, observed: Mapping[str, Observed], options: Qat) -> None:

@@ -20,7 +20,7 @@ from onnxcomp import graphs
 from onnxcomp.model import Model
 from onnxcomp.passes.base import Calibration
 from onnxcomp.passes.qat.sqnr import logits, sqnr
-from onnxcomp.passes.qat.twin import PREFIX, Probe, averages, beside, without_pairs
+from onnxcomp.passes.qat.twin import PREFIX, Probe, averages, beside
 
 MEAN, VARIANCE = 3, 4
 """Inputs of BatchNormalization."""
@@ -28,18 +28,18 @@ LEAST = 0.1
 Statistics = Mapping[str, npt.NDArray[np.float64]]
 
 
-def reestimate(model: Model, calibration: Calibration) -> tuple[str, ...]:
+def reestimate(model: Model, reference: Model, calibration: Calibration) -> tuple[str, ...]:
     """Set the running statistics of each BatchNormalization, in place, to those behind quantised layers.
 
-    Nothing is changed where the logits would move away from those of the network without Q/DQ.
+    Nothing is changed where the logits would move away from the reference's.
 
     Args:
-        model: with Q/DQ pairs.
+        model: with Q/DQ pairs; biases that are corrected already would be corrected twice.
+        reference: the same network without, its tensors under the same names.
 
     Returns:
         What was done, for the report.
     """
-    reference = without_pairs(model)
     found = statistics(model, reference, calibration)
     if not found:
         return ("there is no BatchNormalization to re-estimate",)

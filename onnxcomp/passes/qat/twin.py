@@ -24,16 +24,6 @@ _OWN = "probe/"
 _AXES_ARE_INPUTS = 18
 
 
-def without_pairs(model: Model) -> Model:
-    """A copy in which every reader of a Q/DQ pair reads what the pair reads: the float network."""
-    result = model.copy()
-    for pair in list(graphs.quantizers(result.graph)):
-        output = pair.dequantize.outputs[0]
-        graphs.rewire(output, pair.source, list(output.outputs))
-    result.graph.cleanup(remove_unused_graph_inputs=False)
-    return result
-
-
 def beside(model: Model, reference: Model) -> Model:
     """The student of ``model``, and that of ``reference`` on the same image, its names behind :data:`PREFIX`.
 

@@ -9,8 +9,8 @@ import pytest
 
 from onnxcomp import graphs, pipeline, recipe
 from onnxcomp.model import Model, from_proto
+from onnxcomp.passes.qat import partial
 from onnxcomp.passes.qat.bias_sites import sites
-from onnxcomp.passes.qat.twin import without_pairs
 from tests import run, zoo
 from tests.builder import Builder, batch_norm, conv
 from tests.classifiers import NETWORKS
@@ -40,7 +40,7 @@ def assert_added(model: Model, expected: dict[str, str]) -> None:
         check(after)
         values = []
         for one in (model, after):
-            inside = without_pairs(one)
+            inside = partial.only(one, ())
             inside.graph.outputs = [inside.graph.tensors()[tensor]]
             inside.graph.cleanup()
             values.append(run.outputs(inside, run.images(one))[tensor])

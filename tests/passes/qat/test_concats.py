@@ -10,6 +10,7 @@ from onnxcomp import pipeline
 from onnxcomp import recipe as recipes
 from onnxcomp.pipeline import Step
 from tests import run, zoo
+from tests.builder import Builder
 
 
 def chosen(model: models.Model) -> tuple[str, ...]:
@@ -40,3 +41,22 @@ def test_a_wide_part_makes_the_shared_scale_too_coarse() -> None:
 @pytest.mark.parametrize("network", ["resnet", "mlp"])
 def test_nothing_is_measured_without_a_concat(network: str) -> None:
     assert chosen(models.from_proto(zoo.ALL[network]())) == ()
+
+
+def test_it_is_measured_where_every_part_is_quantised_for_another_reader() -> None:
+    """With ``each`` and ``none`` the same tensors have pairs; other nodes read them."""
+    net = Builder(0)
+
+    def conv(read: str, name: str, inputs: int) -> str:
+        weight = net.constant(f"{name}.w", net.he(16, inputs, 3, 3))
+        made = net.node("Conv", [read, weight], f"{name}.made", name, kernel_shape=[3, 3], pads=[1] * 4)
+        return net.node("Relu", [made], f"{name}.active")
+
+    first = conv("input", "a", 3)
+    second = conv(first, "b", 16)
+    both = net.node("Concat", [first, second], "both", axis=1)
+    sums = net.node("Add", [conv(second, "c", 16), conv(both, "d", 32)], "sums")
+    pooled = net.node("Flatten", [net.node("GlobalAveragePool", [sums], "pooled")], "flat")
+    logits = net.node("Gemm", [pooled, net.constant("e.w", net.he(5, 16))], "logits", transB=1)
+    (note,) = chosen(models.from_proto(net.model(logits, 17, ("N", 3, 8, 8), 5)))
+    assert "each" in note

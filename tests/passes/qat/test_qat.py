@@ -110,3 +110,22 @@ def test_weights_without_an_integer_kernel_stay_float() -> None:
         # The integer kernels, which only the optimised graph has, agree with the plain one.
         plain, fused = (run.outputs(left, images, optimize=o)["output"] for o in (False, True))
         np.testing.assert_allclose(fused, plain, atol=0.02 * np.abs(plain).max())
+
+
+def test_a_weight_that_a_float_layer_reads_too_is_not_clipped() -> None:
+    net = Builder(0)
+    weight = net.he(8, 8, 3, 3)
+    weight[:, 0, 0, 0] *= 6  # what a scale of least squared error at 4 bits clips
+    net.constant("w", weight)
+    read = "input"
+    for name, values in (("a", net.constant("a.w", net.he(8, 3, 3, 3))), ("b", "w"), ("c", "w")):
+        made = net.node("Conv", [read, values], f"{name}.made", name, kernel_shape=[3, 3], pads=[1] * 4)
+        read = net.node("Relu", [made], f"{name}.active")
+    flat = net.node("Flatten", [net.node("GlobalAveragePool", [read], "pooled")], "flat")
+    logits = net.node("Gemm", [flat, net.constant("d.w", net.he(5, 8))], "logits", transB=1)
+    model = models.from_proto(net.model(logits, 17, ("N", 3, 8, 8), 5))
+    for exclude, kept in (("", False), ('exclude=["c"]', True)):
+        text = f"qat{{weights=mse weight_bits=4 {exclude}}}"
+        after = pipeline.apply(model, recipes.parse(text), calibration=run.Observed())
+        # A scale of its largest weight leaves each as it is, but for float32 rounding.
+        assert np.allclose(after.constants()["w"].values, weight, rtol=1e-6, atol=0) == kept

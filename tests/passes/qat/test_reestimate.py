@@ -13,7 +13,6 @@ from onnxcomp.calibration import ImageCalibration
 from onnxcomp.model import Model, from_proto
 from onnxcomp.passes.qat.reestimate import MEAN, VARIANCE, reestimate, statistics
 from onnxcomp.passes.qat.sqnr import logits, sqnr
-from onnxcomp.passes.qat.twin import without_pairs
 from tests import run, zoo
 from tests.classifiers import NETWORKS
 from tests.passes.channels.small import check
@@ -52,7 +51,7 @@ def test_answers_come_nearer(name: str) -> None:
     after, seen = biased(model), calibration(model)
     exact = logits(model, seen)
     before = sqnr(exact, logits(after, seen))
-    (note,) = reestimate(after, seen)
+    (note,) = reestimate(after, model, seen)
     count = sum(node.op == "BatchNormalization" for node in after.graph.nodes)
     assert note.startswith(f"{count} BatchNormalization re-estimated: SQNR of the logits {before:.1f} -> ")
     assert sqnr(exact, logits(after, seen)) > before + 1
@@ -95,7 +94,7 @@ def test_a_layer_of_half_the_size_is_made_up_for() -> None:
     constant = after.constants()["features.denseblock1.denselayer1.conv1.weight"]
     pair = next(pair for pair in graphs.quantizers(after.graph) if pair.weight is constant)
     constant.values, pair.scale.values = constant.values / 2, pair.scale.values / 2
-    found = statistics(after, without_pairs(model), calibration(model))
+    found = statistics(after, model, calibration(model))
     name = "/features/denseblock1/denselayer1/norm2/BatchNormalization_output_0"
     old = model.constants()["features.denseblock1.denselayer1.norm2.running_var"].values
     # 8 bits leave the variance within a percent.
@@ -123,7 +122,7 @@ def test_it_is_left_out_where_it_would_not_help() -> None:
     wrong = [images * 50 + 20 for images in seen.batches()]
     misled = ImageCalibration(lambda: wrong if next(calls) == 0 else seen.batches(), 1)
     unchanged = after.copy()
-    (note,) = reestimate(after, misled)
+    (note,) = reestimate(after, model, misled)
     assert note.startswith("BatchNormalization not re-estimated, it would not help: SQNR of the logits ")
     assert not changed(unchanged, after)
 
@@ -131,7 +130,7 @@ def test_it_is_left_out_where_it_would_not_help() -> None:
 @pytest.mark.parametrize("name", ["resnet", "mlp"])
 def test_nothing_to_reestimate(name: str) -> None:
     model = from_proto(zoo.ALL[name]())
-    assert reestimate(model, run.Observed()) == ("there is no BatchNormalization to re-estimate",)
+    assert reestimate(model, model, run.Observed()) == ("there is no BatchNormalization to re-estimate",)
 
 
 def test_values_of_the_original_are_not_written_into() -> None:
@@ -139,7 +138,7 @@ def test_values_of_the_original_are_not_written_into() -> None:
     after = biased(model)
     before = {name: constant.values.copy() for name, constant in after.constants().items()}
     copy = after.copy()
-    reestimate(copy, calibration(model))
+    reestimate(copy, model, calibration(model))
     assert changed(after, copy)
     for name, constant in after.constants().items():
         np.testing.assert_array_equal(constant.values, before[name])

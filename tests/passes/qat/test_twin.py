@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnxcomp import graphs, pipeline, recipe
+from onnxcomp import pipeline, recipe
 from onnxcomp.calibration import ImageCalibration
 from onnxcomp.errors import PassError
 from onnxcomp.model import Model, from_proto
-from onnxcomp.passes.qat.twin import PREFIX, Probe, averages, beside, without_pairs
+from onnxcomp.passes.qat import partial
+from onnxcomp.passes.qat.twin import PREFIX, Probe, averages, beside
 from onnxcomp.student import student
 from tests import run, zoo
 
@@ -19,21 +20,6 @@ EVERY = {**zoo.ALL, **zoo.MORE}
 def quantized(name: str, *, opset: int = 17, passes: str = "qat") -> tuple[Model, Model]:
     model = from_proto(EVERY[name](opset=opset))
     return model, pipeline.apply(model, recipe.parse(passes), calibration=run.Observed())
-
-
-@pytest.mark.parametrize("name", EVERY)
-def test_without_pairs_it_is_the_float_network(name: str) -> None:
-    model, after = quantized(name)
-    plain = without_pairs(after)
-    assert not list(graphs.quantizers(plain.graph))
-    assert list(graphs.quantizers(after.graph)), "the argument stays as it is"
-    images = run.images(model)
-    np.testing.assert_array_equal(run.logits(plain, images), run.logits(model, images))
-
-
-def test_masks_stay() -> None:
-    _, after = quantized("densenet", passes="prune,qat")
-    assert graphs.masks(without_pairs(after).graph).keys() == graphs.masks(after.graph).keys()
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -54,7 +40,7 @@ def test_both_answer(name: str) -> None:
 
 def test_weights_that_both_have_are_held_once() -> None:
     _, after = quantized("densenet")
-    both = beside(after, without_pairs(after))
+    both = beside(after, partial.only(after, ()))
     assert set(both.constants()) == set(student(after).constants())
 
 
