@@ -11,12 +11,14 @@ import onnx_graphsurgeon as gs
 from onnxcomp import graphs
 from onnxcomp.deploy.dla import propagate
 from onnxcomp.deploy.dla.files import calibration_text, precisions_text
+from onnxcomp.deploy.integer.means import use_pooling
 from onnxcomp.deploy.targets import Target
 from onnxcomp.shapes import shapes
 
 LEVELS = 127
 WINDOW = 8  # the largest pooling window of the DLA (Developer Guide 8.5, 12.1)
 UNARY_SINCE = (8, 6)  # JetPack 6, whose DLA software is 3.14
+FUSED = ("Clip", "Relu")
 SHAPES = ("Constant", "Shape", "Gather", "Slice")
 
 
@@ -32,9 +34,10 @@ class Dla:
             pooling and Concat want equal scales.
         apart: pooling and Concat whose scales would have become more than twice as large; they keep theirs.
         unscaled: tensors without a scale.
-        fp16: layers that run in FP16: these, and those that read or write a tensor without a scale ("Missing
-            scale and zero-point for tensor ..., expect fall back to non-int8 implementation for any layer
-            consuming or producing given tensor", TensorRT's log).
+        left: layers left float on purpose, whose weights have no pair, with the Relu or Clip behind them.
+        fp16: layers that run in FP16: ``apart``, ``left``, and those that read or write a tensor without a
+            scale ("Missing scale and zero-point for tensor ..., expect fall back to non-int8 implementation
+            for any layer consuming or producing given tensor", TensorRT's log).
         layers: all layers.
         coarser: output channels of quantised weights of which no integer is 127 or -127. TensorRT gives them
             a scale of their own, so these weights are rounded anew.
@@ -47,6 +50,7 @@ class Dla:
     raised: dict[str, float]
     apart: tuple[str, ...]
     unscaled: tuple[str, ...]
+    left: tuple[str, ...]
     fp16: tuple[str, ...]
     layers: int
     coarser: int
@@ -72,6 +76,8 @@ class Dla:
             found.append(f"  because {len(self.unscaled)} tensors have no scale ({_some(self.unscaled)})")
         if self.apart:
             found.append(f"  {len(self.apart)} of them would need equal scales ({_some(self.apart)})")
+        if self.left and self.pairs:
+            found.append(f"  {len(self.left)} of them are left float ({_some(self.left)})")
         if self.raised:
             factor = max(self.raised.values())
             text = f"  {len(self.raised)} scales made larger, up to {factor:.3g} times"
@@ -96,18 +102,23 @@ def dla_form(graph: gs.Graph, target: Target) -> Dla:
     A network without pairs gets no scales.
     """
     assert target.tensorrt is not None
-    pools = _pool_by_windows(graph)
-    coarser = _coarser(graph)
+    coarser, floats = _coarser(graph), _floats(graph)
     known, pairs = _remove_pairs(graph)
+    use_pooling(graph)
+    pools = _pool_by_windows(graph)
     _simplify_names(graph)
     scales, apart = propagate.propagate(graph, known)
     if target.tensorrt >= UNARY_SINCE:
-        scales |= propagate.unary(graph, scales)
+        scales |= propagate.unary(graph, scales, floats)
     raised = {name: scales[name] / old for name, old in known.items() if scales[name] > old}
     unscaled = [tensor for tensor in _activations(graph) if tensor.name not in scales]
     layers = [node for node in graph.nodes if _is_layer(node)]
     lost = {tensor.name for tensor in unscaled}
-    fp16 = [n.name for n in layers if n.name in apart or any(t.name in lost for t in (*n.inputs, *n.outputs))]
+    left = [node.name for node in layers if id(node) in floats]
+    chosen = {*apart, *left}
+    fp16 = [
+        n.name for n in layers if n.name in chosen or any(t.name in lost for t in (*n.inputs, *n.outputs))
+    ]
     return Dla(
         tensorrt=target.tensorrt,
         scales={t.name: scales[t.name] for t in _activations(graph) if t.name in scales},
@@ -115,11 +126,26 @@ def dla_form(graph: gs.Graph, target: Target) -> Dla:
         raised=raised,
         apart=tuple(apart),
         unscaled=tuple(tensor.name for tensor in unscaled),
+        left=tuple(left),
         fp16=tuple(fp16),
         layers=len(layers),
         coarser=coarser,
         pools=pools,
     )
+
+
+def _floats(graph: gs.Graph) -> set[int]:
+    """Ids of the layers whose weights have no pair, and of the Relu or Clip that is computed with each.
+
+    Their tensors have scales all the same where other nodes read or write them quantised.
+    """
+    found = set()
+    for weight in graphs.weights(graph):
+        if not weight.node.inputs[weight.index].inputs:
+            found.add(id(weight.node))
+            readers = weight.node.outputs[0].outputs
+            found.update(id(node) for node in readers if len(readers) == 1 and node.op in FUSED)
+    return found
 
 
 def _activations(graph: gs.Graph) -> list[gs.Tensor]:

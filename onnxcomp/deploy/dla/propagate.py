@@ -13,7 +13,7 @@ Three rules, of which the second is the hardware's (TensorRT Developer Guide 8.5
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -85,12 +85,16 @@ def _groups(nodes: Iterable[gs.Node]) -> list[list[str]]:
     return [sorted(group) for group in groups]
 
 
-def unary(graph: gs.Graph, scales: dict[str, float]) -> dict[str, float]:
-    """A scale of 1 for each convolution's output that only an Add reads, whose other input has a scale."""
+def unary(graph: gs.Graph, scales: dict[str, float], floats: Collection[int] = ()) -> dict[str, float]:
+    """A scale of 1 for each convolution's output that only an Add reads, whose other input has a scale.
+
+    Args:
+        floats: ids of nodes in FP16, which accumulate no integers.
+    """
     found: dict[str, float] = {}
     for node in graph.nodes:
         output = node.outputs[0]
-        if node.op != "Conv" or output.name in scales or len(output.outputs) != 1:
+        if node.op != "Conv" or id(node) in floats or output.name in scales or len(output.outputs) != 1:
             continue
         reader = output.outputs[0]
         others = [tensor.name for tensor in reader.inputs if tensor is not output]

@@ -11,6 +11,7 @@ from onnxcomp.deploy.integer.batch_norm import use_convolutions
 from onnxcomp.deploy.integer.bias import quantize_biases
 from onnxcomp.deploy.integer.gemm import use_gemm
 from onnxcomp.deploy.integer.growth import grow
+from onnxcomp.deploy.integer.means import use_pooling
 from onnxcomp.deploy.integer.moves import move_integers
 
 
@@ -40,12 +41,14 @@ def integer_form(graph: gs.Graph) -> Integer:
 
     BatchNormalization behind convolutions must be folded, masks multiplied in, and weights INT8 constants ->
     DequantizeLinear. With Q/DQ computed in float32, as by ``session.disable_quant_qdq``, only biases and
-    BatchNormalization answer otherwise than before: by the rounding of their constants, which moves a value
-    by one step of its pair where it lies close enough to the middle of two.
+    BatchNormalization answer otherwise than before, by the rounding of their constants, and means over
+    height and width, by that of float32. That moves a value by one step of its pair where it lies close
+    enough to the middle of two.
 
     Args:
         graph: with UINT8 pairs on activations, one of them on each tensor.
     """
+    use_pooling(graph)
     activations = drop_activations(graph)
     convolutions, kept_norms = use_convolutions(graph)
     use_gemm(graph)

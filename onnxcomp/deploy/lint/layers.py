@@ -24,6 +24,7 @@ from onnxcomp.deploy.lint.network import (
 )
 from onnxcomp.deploy.lint.rule import Hit, Rule, Scope
 from onnxcomp.deploy.targets import Target
+from onnxcomp.passes.qat.placement import walk
 
 EVERY, OLD, GPU = Scope("tensorrt"), Scope("tensorrt", before=(10,)), Scope("gpu")
 POOLS = ("AveragePool", "GlobalAveragePool", "ReduceMean")
@@ -80,7 +81,7 @@ def _one_side(network: Network, target: Target) -> Iterator[Hit]:
         behind = pairs.read_quantized(network, node.outputs[0], (*MOVES, *ACTIVATIONS))
         if before and not behind:
             yield Hit(name_of(node), f"{node.op} reads quantised values, and what it gives is not quantised")
-        elif behind and not before and node.op in POOLS:
+        elif behind and not before and walk.is_average(node):
             yield Hit(name_of(node), f"what {node.op} gives is quantised, and what it reads is not")
 
 
@@ -132,6 +133,8 @@ def _gated_depthwise(network: Network, target: Target) -> Iterator[Hit]:
     for layer in pairs.layers(network):
         shape = sizes(pairs.source(layer.weight)) or ()
         if layer.node.op != "Conv" or not layer.quantized or len(shape) < 2 or shape[1] != 1:
+            continue
+        if int(layer.node.attrs.get("group", 1)) == 1:  # of a grey image
             continue
         tensor = layer.node.outputs[0]
         while len(tensor.outputs) == 1 and tensor.outputs[0].op == "BatchNormalization":

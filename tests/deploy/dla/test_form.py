@@ -14,7 +14,8 @@ from onnxcomp.deploy.dla.propagate import APART, spread
 from onnxcomp.deploy.finalize import finalize_report
 from onnxcomp.deploy.targets import get_target
 from onnxcomp.model import Model, from_proto, to_proto
-from tests import classifiers, run, zoo
+from tests import classifiers, means, run, zoo
+from tests.builder import Builder, conv, head
 from tests.deploy.networks import compressed, images, logits, postactivation
 
 PRUNE = "prune{keep_first=false keep_last=false}"
@@ -80,7 +81,7 @@ def test_every_tensor_has_a_scale_or_layers_in_fp16(name: str, target: str) -> N
     for node in result.graph.nodes:
         ends = [t.name for t in (*node.inputs, *node.outputs) if isinstance(t, gs.Variable)]
         if node.name in dla.fp16:
-            assert node.name in dla.apart or set(ends) & set(dla.unscaled)
+            assert node.name in (*dla.apart, *dla.left) or set(ends) & set(dla.unscaled)
         elif any(name in dla.scales for name in ends):
             assert all(t in dla.scales for t in ends if result.graph.tensors()[t].dtype == np.float32)
             assert node.op not in ("Concat", "MaxPool", "AveragePool") or spread(node, dla.scales) == 1
@@ -101,6 +102,69 @@ def test_scales_are_those_of_the_pairs() -> None:
     for number, line in enumerate(dla.calibration.splitlines()[1:]):
         name, digits = line.rsplit(": ", 1)
         assert np.frombuffer(bytes.fromhex(digits), ">f4")[0] == np.float32(dla.scales[name]), number
+
+
+def siblings() -> Model:
+    """Two convolutions read one tensor, and a Concat both."""
+    net = Builder(0)
+    x = net.node("Relu", [conv(net, "input", "stem", 3, 16)], "start")
+    parts = []
+    for name in ("left", "right"):
+        y = net.node("Relu", [conv(net, x, name, 16, 16)], f"{name}.relu", f"/{name}/Relu")
+        parts.append(net.node("Relu", [conv(net, y, f"{name}.next", 16, 16)], f"{name}.end"))
+    x = conv(net, net.node("Concat", parts, "joined", "/joined", axis=1), "last", 32, 16)
+    return from_proto(net.model(head(net, x, "fc", 16, 10), 17, ("N", 3, 8, 8), 10))
+
+
+@pytest.mark.parametrize("target", ["xavier-dla", "orin-dla"])
+@pytest.mark.parametrize(
+    ("build", "pattern", "left"),
+    [
+        (siblings, "left.weight", ("/left/Conv", "/left/Relu")),
+        (siblings, "last.weight", ("/last/Conv",)),
+        (
+            NETWORKS["resnet"],
+            "/layer1/layer1.0/conv1/Conv",
+            ("/layer1/layer1.0/conv1/Conv", "/layer1/layer1.0/relu/Relu"),
+        ),
+        (
+            NETWORKS["mobilenet"],
+            "features.1.conv.1.0.weight",
+            ("/features/1/conv/1/0/Conv", "/features/1/conv/1/2/Clip"),
+        ),
+    ],
+)
+def test_layers_left_float_run_in_fp16(
+    build: Callable[[], Model], pattern: str, left: tuple[str, ...], target: str
+) -> None:
+    """Also where other readers of their input, and of their output, have given these scales."""
+    _, dla = form(compressed(build(), f'qat{{exclude="{pattern}"}}'), target)
+    assert dla.left == left
+    assert set(dla.left) <= set(dla.fp16)
+    assert any(f"{len(dla.left)} of them are left float ({dla.left[0]}" in line for line in dla.lines())
+    _, whole = form(compressed(build(), "qat"), target)
+    assert whole.left == ()
+    assert set(dla.left) - set(whole.fp16)
+
+
+def test_a_convolution_left_float_is_not_added_in_the_accumulator() -> None:
+    layer = "/layer1/layer1.0/conv2/Conv"
+    result, dla = form(compressed(NETWORKS["resnet"](), f"qat{{exclude={layer}}}"), "orin-dla")
+    (node,) = (node for node in result.graph.nodes if node.name == layer)
+    assert node.outputs[0].name in dla.unscaled
+    assert list(dla.scales.values()).count(1.0) == 1  # the other block's
+    assert {layer, "/layer1/layer1.0/Add"} <= set(dla.fp16)
+
+
+@pytest.mark.parametrize("name", ["resnet", "mobilenet"])
+def test_a_mean_over_height_and_width_becomes_windows_too(name: str) -> None:
+    before = compressed(from_proto(means.with_mean(zoo.ALL[name]())), "qat")
+    result, dla = form(before)
+    ops = [node.op for node in result.graph.nodes]
+    assert (dla.pools, ops.count("AveragePool"), ops.count("ReduceMean")) == (1, 1, 0)
+    batch = images(before, 8)
+    expected = logits(without_activations(before), batch)
+    assert np.abs(expected - logits(result, batch)).max() <= 1e-5 * np.abs(expected).max()
 
 
 def test_without_pairs_there_are_no_scales() -> None:

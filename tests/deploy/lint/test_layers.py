@@ -158,6 +158,30 @@ def test_what_other_versions_take(
     assert nodes(findings(net, target, tmp_path), rule) == []
 
 
+def test_one_group_is_no_depthwise_convolution(tmp_path: Path) -> None:
+    """As the first of a grey image."""
+    for group, names in ((1, []), (CHANNELS, ["layer"])):
+        net = Net()
+        width = 1 if group == 1 else CHANNELS
+        net.inputs = [("x", ("N", width, 8, 8))]
+        weight = net.pair(net.constant("w", np.ones((CHANNELS, 1, 3, 3))), np.full(CHANNELS, 0.1), axis=0)
+        net.node("Sigmoid", "gate", [net.node("Conv", "layer", [net.pair("x"), weight], group=group)])
+        assert nodes(findings(net, "xavier", tmp_path), "depthwise-gate") == names
+
+
+@pytest.mark.parametrize(("axes", "names"), [([2, 3], ["mean"]), ([-1, -2], ["mean"]), ([1], [])])
+def test_the_mean_over_height_and_width_is_pooling(axes: list[int], names: list[str], tmp_path: Path) -> None:
+    """That over channels, or tokens, onnxcomp leaves float; what follows it may be quantised."""
+    for opset in (17, 18):
+        net = Net(opset)
+        given = ["x"] if opset == 17 else ["x", net.constant("axes", axes, np.int64)]
+        mean = net.node("ReduceMean", "mean", given, **({"axes": axes} if opset == 17 else {}))
+        shape = (CHANNELS, CHANNELS if names else 1, 1, 1)
+        weight = net.pair(net.constant("w", np.ones(shape)), np.full(CHANNELS, 0.1), axis=0)
+        net.node("Conv", "layer", [net.pair(mean), weight])
+        assert nodes(findings(net, "orin", tmp_path), "one-side") == names
+
+
 def test_a_bias_in_int32_is_one_finding(tmp_path: Path) -> None:
     net = good()
     bias_in_int32(net)

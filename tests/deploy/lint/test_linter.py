@@ -14,7 +14,7 @@ from onnxcomp.deploy.targets import TARGETS, get_target
 from onnxcomp.deploy.write import write
 from onnxcomp.model import Model, from_proto, save
 from onnxcomp.passes.base import Placement
-from tests import classifiers, zoo
+from tests import classifiers, means, zoo
 from tests.deploy.networks import compressed
 
 NETWORKS = [*zoo.ALL, *zoo.MORE, *classifiers.NETWORKS]
@@ -48,6 +48,19 @@ def test_what_is_finalized_for_a_target_passes(name: str, target: str, tmp_path:
     if chosen.placement == "tensorrt" and not chosen.dla:
         assert (report.int8.integer, report.int8.floats) == (report.int8.total, ())
     assert report.int8.total > 0
+
+
+@pytest.mark.parametrize("target", ["xavier", "orin", "ort-cpu"])
+@pytest.mark.parametrize("opset", [17, 18])
+@pytest.mark.parametrize("name", ["resnet", "mobilenet", "densenet"])
+def test_a_mean_instead_of_pooling_leaves_nothing_to_say(
+    name: str, opset: int, target: str, tmp_path: Path
+) -> None:
+    chosen = get_target(target)
+    model = from_proto(means.with_mean(zoo.ALL[name](opset)))
+    path = tmp_path / "d.onnx"
+    write(*finalize_report(compressed(model, "qat", placement=chosen.placement), chosen), path)
+    assert lint(path, chosen, run=target == "ort-cpu").findings == ()
 
 
 @pytest.mark.parametrize(

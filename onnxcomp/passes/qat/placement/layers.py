@@ -9,7 +9,7 @@ import onnx_graphsurgeon as gs
 from onnxcomp import graphs
 from onnxcomp.graphs import Weight
 from onnxcomp.passes.base import excluded
-from onnxcomp.passes.qat.placement import walk
+from onnxcomp.passes.qat.placement.ends import Ends
 from onnxcomp.passes.qat.placement.switches import Switches
 
 TINY = 16
@@ -19,12 +19,10 @@ convolutions with fewer alone: find_nodes_from_convs_to_exclude)."""
 
 def decide(graph: gs.Graph, switches: Switches) -> Iterator[tuple[Weight, str]]:
     """Each weighted layer of the student, and why it stays float, or ""."""
-    found = list(graphs.weights(graph))
+    found, ends = list(graphs.weights(graph)), Ends(graph)
     axes: dict[str, int] = {}
     for weight in found:
-        reason = _obstacle(weight, axes.setdefault(weight.name, weight.axis)) or _wish(
-            graph, weight, switches
-        )
+        reason = _obstacle(weight, axes.setdefault(weight.name, weight.axis)) or _wish(weight, switches, ends)
         yield weight, reason
 
 
@@ -39,12 +37,12 @@ def _obstacle(weight: Weight, axis: int) -> str:
     return ""
 
 
-def _wish(graph: gs.Graph, weight: Weight, switches: Switches) -> str:
+def _wish(weight: Weight, switches: Switches, ends: Ends) -> str:
     if excluded(weight, switches.exclude):
         return "qat.exclude names it"
-    if not switches.first and _reads_image(graph, weight.node):
+    if not switches.first and ends.reads_image(weight):
         return "qat.first=false"
-    if not switches.last and _gives_logits(graph, weight.node):
+    if not switches.last and ends.gives_logits(weight):
         return "qat.last=false"
     if not switches.depthwise and is_depthwise(weight):
         return "qat.depthwise=false"
@@ -62,26 +60,3 @@ def is_depthwise(weight: Weight) -> bool:
 def _channels(weight: Weight) -> tuple[int, int]:
     outputs, per_group = weight.tensor.shape[:2]
     return int(per_group) * int(weight.node.attrs.get("group", 1)), int(outputs)
-
-
-def _reads_image(graph: gs.Graph, node: gs.Node) -> bool:
-    """Whether the data input is the image, but for a change of shape."""
-    tensor = node.inputs[0]
-    while tensor.inputs and tensor.inputs[0].op in walk.PASSED:
-        tensor = tensor.inputs[0].inputs[0]
-    return any(tensor is image for image in graph.inputs)
-
-
-BEHIND = ("Add", "Flatten", "Reshape", "Identity", "Squeeze")
-"""A bias and changes of shape."""
-
-
-def _gives_logits(graph: gs.Graph, node: gs.Node) -> bool:
-    """Whether a graph output is the node's, but for a bias and a change of shape."""
-    tensor = node.outputs[0]
-    while not any(tensor is output for output in graph.outputs):
-        readers = [reader for reader in tensor.outputs if graphs.is_student(reader)]
-        if len(readers) != 1 or readers[0].op not in BEHIND:
-            return False
-        tensor = readers[0].outputs[0]
-    return True

@@ -3,7 +3,11 @@
 ONNX Runtime computes an operator in integers only where all its inputs and its output are quantised. So
 each such tensor gets one pair that all its readers share. Between a layer and the BatchNormalization, Relu or
 Clip that is fused into it there is none. MatMul has a kernel that reads integers and writes floats, for the
-Add of a bias behind it. A standalone BatchNormalization becomes a depthwise convolution at `finalize`.
+Add of a bias behind it, and so has Gemm. A standalone BatchNormalization becomes a depthwise convolution at
+`finalize`, a mean over height and width GlobalAveragePool.
+
+Layers left float read what the integer kernel before them wrote: ONNX Runtime computes a convolution in
+integers only if nothing reads its output in float. Behind a Gemm they read floats.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ import onnx_graphsurgeon as gs
 
 from onnxcomp import graphs
 from onnxcomp.passes.qat.grid import UINT8
-from onnxcomp.passes.qat.placement import walk
+from onnxcomp.passes.qat.placement import ends, walk
 from onnxcomp.passes.qat.placement.layers import decide
 from onnxcomp.passes.qat.placement.sites import Left, Placement
 from onnxcomp.passes.qat.placement.switches import Switches
@@ -22,6 +26,8 @@ LAYERS = "inputs and outputs of layers"
 FUSED = ("Relu", "Clip")
 FUSING = ("Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "Add")
 """What may be followed by one of these within one kernel."""
+FLOAT_OUTPUT = ("MatMul",)
+"""Integer kernels that always write floats; that of Gemm can."""
 FLOAT: dict[str, str] = {
     "LayerNormalization": "ONNX Runtime has no integer kernel for it",
     "Softmax": "its range does not suit INT8",
@@ -34,7 +40,7 @@ FLOAT: dict[str, str] = {
 
 def place(graph: gs.Graph, switches: Switches) -> Placement:
     """Decide for every operator of the student; the graph is not changed."""
-    found = Placement(UINT8)
+    found = Placement(UINT8, notes=list(ends.unmatched(graph, switches)))
     integer: dict[int, str] = {}
     for weight, reason in decide(graph, switches):
         if reason:
@@ -64,7 +70,7 @@ def _kind(node: gs.Node, switches: Switches, layers: set[int]) -> str:
     sums = switches.residual and walk.is_sum(node)
     if sums and any(walk.from_convolution(tensor, layers) for tensor in node.inputs):
         return "inputs and outputs of residual Add"
-    if switches.pooling and node.op in walk.AVERAGING:
+    if switches.pooling and walk.is_average(node):
         return "inputs and outputs of average pooling"
     if switches.concat != "none" and walk.joins_channels(node):
         return "inputs and outputs of Concat"
@@ -115,8 +121,9 @@ def _site(graph: gs.Graph, tensor: gs.Tensor, integer: dict[int, str], found: Pl
     if not readers or tensor.dtype != np.float32 or any(tensor is output for output in graph.outputs):
         return
     before = _computing(tensor)
-    written = before is not None and id(before) in integer and before.op != "MatMul"
     reading = [node for node in readers if id(node) in integer]
+    floats = FLOAT_OUTPUT if reading else (*FLOAT_OUTPUT, "Gemm")
+    written = before is not None and id(before) in integer and before.op not in floats
     if reading or written:
         kind = integer[id(reading[0])] if reading else integer[id(before)]
         found.quantize(tensor, readers if written else reading, kind)

@@ -53,6 +53,7 @@ class Placement:
         ties: by the name of a tensor the name of the one that stands for all that share its scale;
             tensors that are not here have a scale of their own.
         left: nodes that stay float.
+        notes: what the user should know besides, a line each.
     """
 
     grid: Grid
@@ -60,6 +61,7 @@ class Placement:
     sites: dict[str, Site] = field(default_factory=dict)
     ties: dict[str, str] = field(default_factory=dict)
     left: list[Left] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def quantize(self, tensor: gs.Tensor, readers: Iterable[gs.Node], reason: str) -> None:
         """Let ``readers`` read the quantised ``tensor``."""
@@ -93,7 +95,7 @@ class Placement:
         return list(found.values())
 
     def lines(self) -> list[str]:
-        """The decisions in a few lines: counts by reason, and examples of what stays float."""
+        """The decisions in a few lines: counts by reason, examples of what stays float, and notes."""
         reasons = Counter(reason for site in self.sites.values() for reason in site.reasons)
         lines = [f"Q/DQ on {count} {reason}" for reason, count in reasons.items()]
         shared = [group for group in self.groups() if len(group) > 1]
@@ -105,4 +107,4 @@ class Placement:
         for (op, reason), names in by_reason.items():
             which = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
             lines.append(f"float: {len(names)} {op} ({which}): {reason}")
-        return lines
+        return [*lines, *self.notes]

@@ -18,8 +18,8 @@ class Switches:
         residual: the identity input of a residual Add.
         pooling: average pooling, on both sides.
         pre_activation: the input of a BatchNormalization that no convolution precedes.
-        first: layers that read the image.
-        last: the layer that gives the logits.
+        first: layers with no other one between them and the image.
+        last: the layer with no other one between it and the logits.
         depthwise: convolutions with one input channel per group.
         tiny: convolutions with fewer than 16 input or output channels.
         exclude: patterns of weight or node names that stay float.

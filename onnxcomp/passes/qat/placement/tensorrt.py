@@ -12,7 +12,7 @@ import onnx_graphsurgeon as gs
 from onnxcomp import graphs
 from onnxcomp.graphs import Weight
 from onnxcomp.passes.qat.grid import INT8
-from onnxcomp.passes.qat.placement import walk
+from onnxcomp.passes.qat.placement import ends, walk
 from onnxcomp.passes.qat.placement.layers import decide, is_depthwise
 from onnxcomp.passes.qat.placement.sites import Left, Placement
 from onnxcomp.passes.qat.placement.switches import Switches
@@ -28,7 +28,7 @@ FLOAT: dict[str, str] = {
 
 def place(graph: gs.Graph, switches: Switches) -> Placement:
     """Decide for every operator of the student; the graph is not changed."""
-    found = Placement(INT8)
+    found = Placement(INT8, notes=list(ends.unmatched(graph, switches)))
     for weight, reason in decide(graph, switches):
         reason = reason or _no_kernel(weight)
         if reason:
@@ -110,7 +110,7 @@ def _pre_activations(graph: gs.Graph, found: Placement) -> None:
 def _pools(graph: gs.Graph, found: Placement) -> None:
     """Average pooling whose output is quantised gets a quantised input: both sides or neither."""
     for node in graph.nodes:
-        if graphs.is_student(node) and node.op in walk.AVERAGING and _is_quantized(node.outputs[0], found):
+        if graphs.is_student(node) and walk.is_average(node) and _is_quantized(node.outputs[0], found):
             found.quantize(node.inputs[0], [node], "inputs of average pooling")
 
 

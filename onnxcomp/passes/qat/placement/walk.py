@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import onnx_graphsurgeon as gs
 
@@ -11,6 +11,7 @@ from onnxcomp import graphs
 PASSED = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Identity", "Dropout", "MaxPool")
 """Operators that move values and compute none: Q/DQ may stand before or behind them."""
 AVERAGING = ("AveragePool", "GlobalAveragePool")
+SPATIAL = [2, 3]
 
 
 def producer(tensor: gs.Tensor) -> gs.Node | None:
@@ -34,6 +35,22 @@ def is_sum(node: gs.Node) -> bool:
         return False
     left, right = (tensor.shape for tensor in node.inputs)
     return left is None or right is None or list(left) == list(right)
+
+
+def is_average(node: gs.Node) -> bool:
+    """Average pooling, also where exporters write it as the mean over height and width."""
+    if node.op != "ReduceMean":
+        return node.op in AVERAGING
+    rank = len(node.inputs[0].shape or ()) if node.inputs else 0
+    return rank == 4 and sorted(int(axis) % rank for axis in _axes(node)) == SPATIAL
+
+
+def _axes(node: gs.Node) -> Sequence[int]:
+    """Those that a reduction names: an attribute up to opset 17, an input from 18 on."""
+    tensor = node.inputs[1] if len(node.inputs) > 1 else None
+    if isinstance(tensor, gs.Constant):
+        return [int(axis) for axis in tensor.values.reshape(-1)]
+    return node.attrs.get("axes") or ()
 
 
 def joins_channels(node: gs.Node) -> bool:

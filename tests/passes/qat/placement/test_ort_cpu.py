@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from onnxcomp import graphs, pipeline
+from onnxcomp import model as models
 from onnxcomp import recipe as recipes
+from onnxcomp.deploy.finalize import finalize_report
+from onnxcomp.deploy.targets import get_target
+from onnxcomp.model import to_proto
 from onnxcomp.passes.qat.placement import Switches
 from onnxcomp.passes.qat.placement.ort_cpu import place
-from tests import classifiers, run
+from tests import classifiers, means, run, zoo
+from tests.deploy.integer.small import fused
 
 CONVOLUTIONAL = [name for name in classifiers.ARCHITECTURES if name != "vit"]
 
@@ -73,6 +80,48 @@ def test_what_is_never_negative_has_zero_point_0_and_the_whole_range(name: str) 
         # Nothing clips by more than the step that rounding the zero point may cost.
         assert array.min() >= low - scale
         assert array.max() <= high + scale
+
+
+@pytest.mark.parametrize("name", ["resnet", "mobilenet"])
+def test_the_mean_over_height_and_width_is_average_pooling(name: str) -> None:
+    model = models.from_proto(means.with_mean(zoo.ALL[name]()))
+    (mean,) = (node for node in model.graph.nodes if node.op == "ReduceMean")
+    found = place(model.graph, Switches(concat="shared"))
+    assert found.reads(mean)
+    assert found.sites[mean.outputs[0].name].readers == mean.outputs[0].outputs
+
+
+@pytest.mark.parametrize("name", ["alexnet", "vgg", "mlp", "mobilenet_v3"])
+def test_a_float_layer_behind_a_gemm_reads_floats(name: str, tmp_path: Path) -> None:
+    """Its kernel can write them, where no integer kernel wants what it gives."""
+    build = {**zoo.ALL, **zoo.MORE}.get(name)
+    model = models.from_proto(build()) if build else classifiers.network(name)
+    *_, before, last = graphs.weights(model.graph)
+    assert before.node.op == "Gemm"
+    found = place(model.graph, Switches(last=False))
+    assert not found.reads(last.node)
+    whole = place(model.graph, Switches())
+    assert whole.reads(last.node)
+    recipe = recipes.parse("qat{last=false}")
+    quantized = pipeline.apply(model, recipe, calibration=run.Observed(), placement="ort-cpu")
+    deployed, _ = finalize_report(quantized, get_target("ort-cpu"))
+    fused_ops = [node.op_type for node in fused(to_proto(deployed).SerializeToString(), tmp_path)]
+    gemms = sum(weight.node.op == "Gemm" for weight in graphs.weights(model.graph))
+    assert fused_ops.count("QGemm") == gemms - (last.node.op == "Gemm")
+
+
+@pytest.mark.parametrize("name", ["resnet", "mobilenet"])
+def test_a_float_layer_behind_a_convolution_reads_what_its_kernel_writes(name: str, tmp_path: Path) -> None:
+    """Else that convolution would be computed in float too."""
+    model = models.from_proto(zoo.ALL[name]())
+    layer = list(graphs.weights(model.graph))[1]
+    found = place(model.graph, Switches(exclude=(layer.name,)))
+    assert found.reads(layer.node)
+    recipe = recipes.parse(f'qat{{exclude="{layer.name}"}}')
+    quantized = pipeline.apply(model, recipe, calibration=run.Observed(), placement="ort-cpu")
+    deployed, _ = finalize_report(quantized, get_target("ort-cpu"))
+    counts = [node.op_type for node in fused(to_proto(deployed).SerializeToString(), tmp_path)]
+    assert counts.count("QLinearConv") == len(found.layers) - 1  # and the classifier
 
 
 def test_attention_is_left_alone_but_for_its_layers() -> None:

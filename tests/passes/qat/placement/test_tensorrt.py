@@ -9,7 +9,7 @@ from onnxcomp import model as models
 from onnxcomp.model import Model
 from onnxcomp.passes.qat.placement import Placement, Switches
 from onnxcomp.passes.qat.placement.tensorrt import place
-from tests import classifiers, zoo
+from tests import classifiers, means, zoo
 from tests.builder import Builder, conv, head
 
 
@@ -83,6 +83,31 @@ def test_average_pooling_is_quantised_on_both_sides_or_not_at_all() -> None:
     assert readers(placed(model), pool.inputs[0].name) == ["GlobalAveragePool"]
     for switches in ({"pooling": False}, {"last": False}):  # nobody reads it quantised without the last layer
         assert pool.inputs[0].name not in placed(model, **switches).sites
+
+
+@pytest.mark.parametrize("opset", [17, 18])
+@pytest.mark.parametrize("name", ["resnet", "mobilenet", "mobilenet_v3"])
+def test_the_mean_over_height_and_width_is_average_pooling(name: str, opset: int) -> None:
+    build = {**zoo.ALL, **zoo.MORE}[name]
+    model = models.from_proto(means.with_mean(build(opset), keepdims=name == "mobilenet_v3"))
+    mean = [node for node in model.graph.nodes if node.op == "ReduceMean"][-1]  # a gate's, in MobileNetV3
+    assert "ReduceMean" in readers(placed(model), mean.inputs[0].name)
+    for switches in ({"pooling": False}, {"exclude": ("*",)}):
+        site = placed(model, **switches).sites.get(mean.inputs[0].name)
+        assert site is None or mean not in site.readers
+
+
+@pytest.mark.parametrize("axes", [[1], [2], [1, 2, 3], [0, 2, 3]])
+def test_other_means_are_not(axes: list[int]) -> None:
+    net = Builder(0)
+    mean = net.node("ReduceMean", [conv(net, "input", "stem", 3, 16)], "mean", axes=axes, keepdims=1)
+    weight = net.constant("weight", net.he(10, 1 if 1 in axes else 16, 1, 1))
+    x = net.node("GlobalMaxPool", [net.node("Conv", [mean, weight], "last")], "largest")
+    x = net.node("Flatten", [x], "flat")
+    model = models.from_proto(net.model(x, 17, (1, 3, 8, 8), 10))
+    assert mean in placed(model).sites
+    (node,) = (node for node in model.graph.nodes if node.op == "ReduceMean")
+    assert not placed(model).reads(node)
 
 
 def test_standalone_batch_normalization_stays_float_unless_asked() -> None:
