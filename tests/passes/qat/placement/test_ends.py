@@ -36,8 +36,8 @@ def normalised(net: Builder) -> str:
 
 def scaled(net: Builder) -> str:
     """The constant first, as in 2 * x - 1."""
-    x = net.node("Mul", [net.constant("two", np.float32(2)), "input"], "twice")
-    return net.node("Add", [x, net.constant("minus", np.float32(-1))], "symmetric")
+    x = net.node("Mul", [net.constant("two", np.array(2, np.float32)), "input"], "twice")
+    return net.node("Add", [x, net.constant("minus", np.array(-1, np.float32))], "symmetric")
 
 
 def padded(net: Builder) -> str:
@@ -56,7 +56,9 @@ def by_channel(net: Builder) -> str:
     for index in range(3):
         which = net.constant(f"index{index}", np.array([index], np.int64))
         x = net.node("Gather", ["input", which], f"channel{index}", axis=1)
-        parts.append(net.node("Mul", [x, net.constant(f"factor{index}", np.float32(0.5))], f"part{index}"))
+        parts.append(
+            net.node("Mul", [x, net.constant(f"factor{index}", np.array(0.5, np.float32))], f"part{index}")
+        )
     return net.node("Concat", parts, "transformed", axis=1)
 
 
