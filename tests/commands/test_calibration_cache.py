@@ -45,8 +45,8 @@ def test_a_second_apply_runs_no_image(
 ) -> None:
     cache, images = tmp_path / "cache", data(tmp_path / "d.npz")
     runs = []
-    run = ImageCalibration.run
-    monkeypatch.setattr(ImageCalibration, "run", lambda *args: runs.append(args) or run(*args))  # type: ignore[func-returns-value]
+    run = ImageCalibration._parts
+    monkeypatch.setattr(ImageCalibration, "_parts", lambda *args: runs.append(args) or run(*args))  # type: ignore[func-returns-value]
     written = []
     for name in ("a.onnx", "b.onnx"):
         args = ("apply", "qat", network, "-o", tmp_path / name, "--data", images, *PREPROCESS)
