@@ -109,7 +109,7 @@ def _pre_activations(graph: gs.Graph, found: Placement) -> None:
 
 def _pools(graph: gs.Graph, found: Placement) -> None:
     """Average pooling whose output is quantised gets a quantised input: both sides or neither."""
-    for node in graph.nodes:
+    for node in reversed(graph.nodes):  # pooling may read pooling
         if graphs.is_student(node) and walk.is_average(node) and _is_quantized(node.outputs[0], found):
             found.quantize(node.inputs[0], [node], "inputs of average pooling")
 

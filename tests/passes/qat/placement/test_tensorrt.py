@@ -97,6 +97,16 @@ def test_the_mean_over_height_and_width_is_average_pooling(name: str, opset: int
         assert site is None or mean not in site.readers
 
 
+@pytest.mark.parametrize("last", [True, False])
+def test_pooling_before_pooling_is_quantised_with_it(last: bool) -> None:
+    net = Builder(0)
+    x = net.node("Relu", [conv(net, "input", "stem", 3, 16)], "start")
+    x = net.node("AveragePool", [x], "smaller", kernel_shape=[2, 2], strides=[2, 2])
+    model = models.from_proto(net.model(head(net, x, "fc", 16, 10), 17, ("N", 3, 8, 8), 10))
+    quantized = {"start", "smaller", "/Flatten_output_0"} if last else set()
+    assert placed(model, last=last).sites.keys() == {"input", *quantized}
+
+
 @pytest.mark.parametrize("axes", [[1], [2], [1, 2, 3], [0, 2, 3]])
 def test_other_means_are_not(axes: list[int]) -> None:
     net = Builder(0)
