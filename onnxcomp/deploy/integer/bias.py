@@ -12,6 +12,7 @@ from onnxcomp.deploy.fold_bn import bias_values
 from onnxcomp.deploy.integer.pairs import Encoding, dequantizer, encoding, quantizers
 
 _LARGEST = 2**31 - 1
+_DIGITS = 20
 _SMALLEST = float(np.finfo(np.float32).tiny)
 
 
@@ -64,9 +65,11 @@ def _quantize(graph: gs.Graph, node: gs.Node, taken: set[str]) -> None:
 
 
 def _scale(source: Encoding, weight: gs.Node, axis: int, bias: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The weight's scales, float32 (C,), made so large where a bias would not fit INT32 that it does.
+    """The weight's scales, float32 (C,), changed where the bias needs others.
 
-    There the weight is rounded again. What that moves is below 2^-20 of the bias.
+    Made so large where it would not fit INT32 that it does: there the weight is rounded again, which moves
+    less than 2^-20 of the bias. Where a channel's weights are all 0 any scale will do, and one is taken
+    that leaves the bias :data:`_DIGITS` bits, unless others read the weight too.
     """
     constant, old = weight.inputs[0], weight.inputs[1]
     others = tuple(i for i in range(constant.values.ndim) if i != axis)
@@ -76,12 +79,17 @@ def _scale(source: Encoding, weight: gs.Node, axis: int, bias: NDArray[np.float6
         raise UnsuitableError("its sums do not fit INT32")
     scale = np.broadcast_to(old.values, bias.shape).astype(np.float64)
     needed = np.maximum(np.abs(bias) / (room - 1), _SMALLEST) / float(source.scale)
-    if np.all(scale >= needed):
-        return scale.astype(np.float32)
+    larger = np.nextafter(np.maximum(scale, needed).astype(np.float32), np.float32(np.inf))
+    new = np.where(scale >= needed, scale, larger).astype(np.float32)
     if len(weight.outputs[0].outputs) > 1 or len(constant.outputs) > 1:
-        raise UnsuitableError("its bias does not fit INT32, and its weight is shared")
-    new = np.nextafter(np.maximum(scale, needed).astype(np.float32), np.float32(np.inf))
-    new = np.where(scale >= needed, scale, new).astype(np.float32)
+        if np.any(scale < needed):
+            raise UnsuitableError("its bias does not fit INT32, and its weight is shared")
+        return scale.astype(np.float32)
+    fine = np.maximum(np.abs(bias) * 2.0**-_DIGITS, _SMALLEST) / float(source.scale)
+    empty = ~constant.values.any(axis=others) & (bias != 0)
+    new = np.where(empty, np.clip(fine, _SMALLEST, None), new).astype(np.float32)
+    if np.array_equal(new, scale):
+        return new
     steps = constant.values * graphs.along(scale / new, axis, constant.values.ndim)
     weight.inputs[0] = gs.Constant(constant.name, np.rint(steps).astype(np.int8))
     weight.inputs[1] = gs.Constant(old.name, new)

@@ -68,6 +68,22 @@ def test_a_bias_beyond_int32_makes_its_channel_coarser() -> None:
         assert np.mean(moved > 0.5) <= 0.01
 
 
+@pytest.mark.parametrize("unused", [1.0, 1e-30])
+def test_the_bias_of_a_channel_without_weights_keeps_its_digits(unused: float) -> None:
+    """Its scale says nothing: it is 1 where all weights are pruned, and steps of 1 * INPUT are too coarse."""
+    scale = np.full(8, 0.01)
+    scale[[2, 5]] = unused
+    graph = network(bias(), scale)
+    weight = graph.tensors()["w.quantized"]
+    weight.values = np.where(np.arange(8).reshape(-1, 1, 1, 1) % 3 == 2, 0, weight.values).astype(np.int8)
+    assert quantize_biases(graph) == (1, [])
+    steps = graph.tensors()["b.scale"].values
+    found = graph.tensors()["b.quantized"].values * steps.astype(np.float64)
+    # Half of a step of 2^-20 of it.
+    np.testing.assert_allclose(found[[2, 5]], bias()[[2, 5]], rtol=2.0**-20)
+    np.testing.assert_array_equal(steps, np.float32(INPUT) * graph.tensors()["w.scale"].values)
+
+
 def test_sums_beyond_int32_stay_float() -> None:
     graph, x = start(1, 70_000)
     values = np.full((70_000, 2), 127)
