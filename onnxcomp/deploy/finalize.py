@@ -2,7 +2,8 @@
 
 In order: teacher, losses and labels go; masks are multiplied in; channels that nobody reads go;
 weights become integers; each BatchNormalization is folded where legal; what of a kernel only meets
-padding goes; Q/DQ takes the shape the target wants; the opset comes down to one the target parses.
+padding goes; Q/DQ takes the shape the target wants; the opset comes down to one the target parses, and
+LayerNormalization is written out where its parser has none.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnxcomp import graphs, recipe
-from onnxcomp.deploy import qdq
+from onnxcomp.deploy import layer_norm, qdq
 from onnxcomp.deploy.crop import Crops, crop_kernels
 from onnxcomp.deploy.dla import Dla, dla_form
 from onnxcomp.deploy.fold_bn import Folds, fold_bn
@@ -117,6 +118,7 @@ def finalize_report(model: Model, target: Target, *, fold: bool = True) -> tuple
         qdq.store_floats(graph)
     integer, notes = _use_integers(graph, target, rewrite=fold)
     lower_opset(graph, target.max_opset)
+    notes += _without_layer_norm(graph, target)
     graph.cleanup().toposort()
     dla = dla_form(graph, target) if target.dla else None
     result.form = Form.DEPLOYABLE
@@ -155,6 +157,14 @@ def _use_integers(
         return None, (note,)
     quantized = any(graphs.quantizers(graph))
     return (integer_form(graph) if rewrite and quantized else None), ()
+
+
+def _without_layer_norm(graph: gs.Graph, target: Target) -> tuple[str, ...]:
+    """Written out where the target's parser has none; a note."""
+    if target.tensorrt is None or target.tensorrt >= layer_norm.PARSED_FROM:
+        return ()
+    count = layer_norm.write_out(graph)
+    return (f"{count} LayerNormalization are written out: TensorRT parses it from 8.6 on",) if count else ()
 
 
 def _has_empty_channels(graph: gs.Graph) -> bool:
