@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
+from onnxcomp.deploy import axes
 from onnxcomp.errors import ModelError
 
 # Takes the newer form of a node back to the older one; returns what stands in the way, or "".
@@ -75,7 +76,8 @@ def _drop(**defaults: object) -> Downgrade:
 
 def _quantization(node: gs.Node) -> str:
     zero = node.inputs[2] if len(node.inputs) > 2 else None
-    if zero is not None and zero.dtype not in (np.int8, np.uint8):
+    types = (np.int8, np.uint8, np.int32) if node.op == "DequantizeLinear" else (np.int8, np.uint8)
+    if zero is not None and zero.dtype not in types:
         return f"is used with type {zero.dtype}"
     if zero is not None:  # the zero point's type already says it
         node.attrs.pop("output_dtype", None)
@@ -101,10 +103,10 @@ def _average_pool(node: gs.Node) -> str:
 
 
 def _pad(node: gs.Node) -> str:
-    if len(node.inputs) > 3 and not node.inputs[3].is_empty():
-        return "is used with the input axes"
-    _keep_inputs(node, 3)
-    return ""
+    obstacle = axes.pad(node)
+    if not obstacle:
+        _keep_inputs(node, 3)
+    return obstacle
 
 
 def _no_wrap(node: gs.Node) -> str:
@@ -117,9 +119,7 @@ def _resize_19(node: gs.Node) -> str:
 
 
 def _resize_18(node: gs.Node) -> str:
-    if "axes" in node.attrs:
-        return "is used with axes"
-    return _drop(antialias=0, keep_aspect_ratio_policy="stretch")(node)
+    return axes.resize(node) or _drop(antialias=0, keep_aspect_ratio_policy="stretch")(node)
 
 
 def _split(node: gs.Node) -> str:
@@ -136,16 +136,16 @@ def _split(node: gs.Node) -> str:
 
 def _reduce(node: gs.Node) -> str:
     """Axes became an input in opset 18; here they become an attribute again."""
-    axes = node.inputs[1] if len(node.inputs) > 1 and not node.inputs[1].is_empty() else None
-    if axes is not None and not isinstance(axes, gs.Constant):
+    given = node.inputs[1] if len(node.inputs) > 1 and not node.inputs[1].is_empty() else None
+    if given is not None and not isinstance(given, gs.Constant):
         return "is used with computed axes"
-    nothing = axes is None or axes.values.size == 0
+    nothing = given is None or given.values.size == 0
     if nothing and node.attrs.get("noop_with_empty_axes", 0):
         return "is used with noop_with_empty_axes"
     node.attrs.pop("noop_with_empty_axes", None)
     _keep_inputs(node, 1)
-    if axes is not None and not nothing:
-        node.attrs["axes"] = [int(axis) for axis in axes.values.reshape(-1)]
+    if given is not None and not nothing:
+        node.attrs["axes"] = [int(axis) for axis in given.values.reshape(-1)]
     return ""
 
 

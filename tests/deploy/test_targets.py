@@ -52,5 +52,5 @@ def test_versions_of_tensorrt() -> None:
         "orin": ((10, 3, 0), False, 20),
         "orin-dla": ((10, 3, 0), True, 20),
         "tensorrt-11": ((11, 0, 0), False, 24),
-        "ort-cpu": (None, False, 21),
+        "ort-cpu": (None, False, 20),
     }

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import onnx_graphsurgeon as gs
 
+from onnxcomp.deploy import axes
 from onnxcomp.deploy.integer.activations import drop_activations
 from onnxcomp.deploy.integer.batch_norm import use_convolutions
 from onnxcomp.deploy.integer.bias import quantize_biases
@@ -48,6 +49,7 @@ def integer_form(graph: gs.Graph) -> Integer:
     Args:
         graph: with UINT8 pairs on activations, one of them on each tensor.
     """
+    axes.expand(graph)
     use_pooling(graph)
     activations = drop_activations(graph)
     convolutions, kept_norms = use_convolutions(graph)

@@ -50,6 +50,16 @@ def decibel(signal: np.ndarray, other: np.ndarray) -> float:
     return float(10 * np.log10(np.mean(signal.astype(np.float64) ** 2) / max(noise, 1e-20)))
 
 
+@pytest.mark.parametrize("name", ["vit", "resnet"])
+def test_networks_of_the_newest_opset_run(name: str) -> None:
+    """ONNX Runtime 1.19 has no kernel for QLinearMatMul of opset 21."""
+    before = compressed(from_proto(ZOO[name](opset=21)), "qat", placement="ort-cpu")
+    after = finalize_report(before, get_target("ort-cpu"))[0]
+    batch = images(before, 16)
+    integer = runtime.session(after, threads=1).run(None, {after.image.name: batch})[0]
+    assert decibel(logits(before, batch), integer) >= DECIBEL
+
+
 @pytest.mark.parametrize("name", ["resnet", "mobilenet", "vgg"])
 def test_channels_without_weights_answer_as_in_the_compression_form(name: str) -> None:
     model = from_proto(ZOO[name]())
