@@ -13,7 +13,7 @@ import click
 
 from onnxcomp import __version__, launcher
 from onnxcomp.errors import OnnxcompError
-from onnxcomp.interrupts import Interrupted
+from onnxcomp.interrupts import Interrupted, Signals
 
 COMMANDS = (
     "export",
@@ -106,7 +106,8 @@ def _run(args: list[str] | None) -> int:
     stdout = sys.stdout
     words = list(sys.argv[1:] if args is None else args)
     try:
-        result = cli.main(args=args, prog_name="onnxcomp", standalone_mode=False, obj=words)
+        with Signals() as signals, signals.at_once():  # SIGTERM, too, lets files be cleaned up
+            result = cli.main(args=args, prog_name="onnxcomp", standalone_mode=False, obj=words)
         return result if isinstance(result, int) else 0
     except OnnxcompError as error:
         return _end(f"Error: {error}", 2)

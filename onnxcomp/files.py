@@ -74,7 +74,7 @@ def check_writable(path: Path, *, keep: Path | None = None) -> None:
     """Refuse an output that cannot be written, before any work is done.
 
     Raises:
-        OnnxcompError: ``path`` is a folder, or it or its parent is missing or read-only, or it is
+        OnnxcompError: ``path`` is a folder or a device, or it or its parent is missing or read-only, or it is
             the file ``keep``.
     """
     parent = path.parent
@@ -82,6 +82,8 @@ def check_writable(path: Path, *, keep: Path | None = None) -> None:
         raise OnnxcompError("is the input too", where=str(path), fix="name another output")
     if path.is_dir():
         raise OnnxcompError("is a folder", where=str(path), fix="name a file")
+    if path.exists() and not path.is_file():
+        raise OnnxcompError("is a device, not a file", where=str(path), fix="name a file")
     if not parent.is_dir():
         raise OnnxcompError("there is no such folder", where=str(parent), fix="create it or choose another")
     # The folder too where the file exists: it is replaced, not written into. os.access says yes to

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from onnxcomp.errors import DataError, ModelError
@@ -17,6 +16,11 @@ PREPROCESSING = {
     "cifar10": Preprocessing((125.3, 123.0, 113.9), (63.0, 62.1, 66.7)),
     "imagenet": Preprocessing((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
 }
+
+
+LARGEST = 1e6
+"""Of means, deviations and their inverses; far more, and images overflow float32."""
+REACH = f"from {1 / LARGEST:g} to {LARGEST:g}"
 
 
 def parse_preprocessing(text: str) -> Preprocessing:
@@ -35,8 +39,8 @@ def parse_preprocessing(text: str) -> Preprocessing:
         raise _refusal(text, "not a name or mean/deviation") from error
     if len(mean) != len(std) or len(mean) not in (1, 3):
         raise _refusal(text, f"{len(mean)} means and {len(std)} deviations")
-    if not all(math.isfinite(number) for number in (*mean, *std)) or min(std) <= 0:
-        raise _refusal(text, "the numbers must be finite and the deviations positive")
+    if not all(abs(number) <= LARGEST for number in (*mean, *std)) or min(std) < 1 / LARGEST:
+        raise _refusal(text, f"the numbers must be finite and the deviations positive, {REACH}")
     return Preprocessing(mean, std)
 
 
@@ -100,7 +104,7 @@ def ensure_preprocessing(model: Model, data: DataSet) -> None:
         raise DataError(
             f"its class names are not the network's{next(differing, '')}",
             where=where,
-            fix="name and order the classes as the network does",
+            fix="name and order the classes as the network does (in an .npz, with the array classes)",
         )
     model.classes = data.classes
     if model.preprocessing is None:

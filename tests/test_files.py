@@ -147,3 +147,8 @@ def test_what_a_kill_leaves_is_removed_and_nothing_else(tmp_path: Path) -> None:
     assert [path.exists() for path in left] == [False, True]
     remove_parts(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"t.onnx", "t.onnx.json", *(p.name for p in kept)}
+
+
+def test_a_device_is_not_replaced() -> None:
+    with pytest.raises(OnnxcompError, match="/dev/null: is a device, not a file; name a file"):
+        check_writable(Path("/dev/null"))

@@ -40,10 +40,12 @@ def test_preprocessing(text: str, mean: tuple[float, ...], std: tuple[float, ...
         ("1,2,x/1,2,3", "not a name or mean/deviation"),
         ("1,2/1,2", "2 means and 2 deviations"),
         ("1,2,3/1", "3 means and 1 deviations"),
-        ("1,2,3/1,0,1", "the numbers must be finite and the deviations positive"),
-        ("1,2,3/1,-2,1", "the numbers must be finite and the deviations positive"),
-        ("1,nan,3/1,2,1", "the numbers must be finite and the deviations positive"),
-        ("1,2,3/1,inf,1", "the numbers must be finite and the deviations positive"),
+        ("1,2,3/1,0,1", "the numbers must be finite and the deviations positive, from 1e-06 to 1e+06"),
+        ("1,2,3/1,-2,1", "the numbers must be finite and the deviations positive, from 1e-06 to 1e+06"),
+        ("1,nan,3/1,2,1", "the numbers must be finite and the deviations positive, from 1e-06 to 1e+06"),
+        ("1,2,3/1,inf,1", "the numbers must be finite and the deviations positive, from 1e-06 to 1e+06"),
+        ("1,2,3/1,1e-38,1", "the numbers must be finite and the deviations positive, from 1e-06 to 1e+06"),
+        ("1,1e39,3/1,2,1", "the numbers must be finite and the deviations positive, from 1e-06 to 1e+06"),
     ],
 )
 def test_refused_preprocessing(text: str, reason: str) -> None:

@@ -68,13 +68,14 @@ def command(
     if output is None and deployable is None:
         raise click.UsageError("Missing option '-o' / '--output' or '--deployable'.")
     if output is not None:
-        files.check_writable(output, keep=path)
+        _check_output(output, path, data)
     finish = None
     if deployable is not None:
         if chosen is None:
             raise click.UsageError("--deployable needs --target.")
         if output is not None and output.resolve() == deployable.resolve():
             raise click.UsageError("-o and --deployable name the same file.")
+        _check_output(deployable, path, data)
         finish = finalizing(deployable, chosen, keep=path)
     cache = options.calibration_folder(calibration_cache)
     model = models.load(path)
@@ -122,6 +123,12 @@ def command(
         click.echo(f"wrote {output} ({recipes.parse(result.recipe)})")
     if written:
         written.show(path)
+
+
+def _check_output(output: Path, *read: str | Path | None) -> None:
+    """Refuse an output that cannot be written, or that is a file which is read."""
+    for name in read:
+        files.check_writable(output, keep=None if name is None else Path(name))
 
 
 def _summary(result: models.Model, steps: list[Step], output: Path | None) -> dict[str, object]:

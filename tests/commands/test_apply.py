@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -221,4 +223,38 @@ def test_a_deployable_that_cannot_be_is_refused(
     code, out, err = call(capsys, "apply", "prune", network.name, *options)
     assert (code, out) == (2, "")
     assert message in err
+    assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
+
+
+@pytest.mark.parametrize("option", ["-o", "--deployable"])
+def test_the_data_is_not_written_over(
+    option: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, network: Path
+) -> None:
+    images = tmp_path / "d.npz"
+    images.write_bytes(b"precious")
+    code, out, err = call(
+        capsys, "apply", "qat", network, option, images, "--data", images, "--target", "orin"
+    )
+    assert (code, out) == (2, "")
+    assert err == f"Error: {images}: is the input too; name another output\n"
+    assert images.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_while_it_writes_leaves_nothing(
+    number: signal.Signals,
+    code: int,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    network: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def write(path: Path, data: bytes) -> None:
+        path.write_bytes(data[:100])
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(models, "_write", write)
+    found, out, err = call(capsys, "apply", "prune", network, "-o", tmp_path / "c.onnx")
+    assert (found, out) == (code, "")
+    assert err == "Interrupted\n"
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]

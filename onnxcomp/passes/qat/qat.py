@@ -15,6 +15,7 @@ from onnxcomp.passes.qat.adaround import round_weights
 from onnxcomp.passes.qat.bias_correction import correct_bias
 from onnxcomp.passes.qat.equalize import equalize
 from onnxcomp.passes.qat.mixed import leave_float
+from onnxcomp.passes.qat.partial import layers
 from onnxcomp.passes.qat.placement import ConcatMode, Placement, Switches, place
 from onnxcomp.passes.qat.quantize import quantize
 from onnxcomp.passes.qat.reestimate import reestimate
@@ -69,7 +70,7 @@ class Qat(Pass):
     percentile: Annotated[float, Field(gt=50, le=100)] = 99.9999
     weights: Literal["max", "mse"] = "max"
     weight_bits: Annotated[int, Field(ge=2, le=8)] = 8
-    concat: ConcatMode | Literal["auto", "measured"] = "auto"
+    concat: Literal["auto", "measured", "shared", "each", "none"] = "auto"
     residual: bool = True
     pooling: bool = True
     pre_activation: bool = False
@@ -110,7 +111,8 @@ class Qat(Pass):
         placement = self.place(model, context, mode)
         zeros = quantize(model, placement, context.calibration, self)
         after = self._repair(model, reference, context)
-        count = f"{len(placement.layers)} layers in INT8, {len(placement.sites)} activations"
+        pairs = [pair.weight is None for pair in graphs.quantizers(model.graph)]
+        count = f"{len(layers(model))} layers in INT8, {sum(pairs)} activations"
         return Change(
             True, (f"{count} ({self.calibration})", *before, *measured, *zeros, *placement.lines(), *after)
         )
