@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnxcomp import graphs, losses
@@ -110,8 +109,8 @@ PROBABILITY_OPS = ("Softmax", "LogSoftmax", "Sigmoid")
 def _check_trainable(model: Model) -> None:
     """Refuse what trains wrongly rather than not at all.
 
-    A network that another tool quantised: its zero points and integers have no gradient. One with weights
-    that are not finite, which a Relu6 may hide. One that ends in probabilities: the losses take logits.
+    A network that another tool quantised: its zero points and integers have no gradient. One that
+    ends in probabilities: the losses take logits.
     """
     for node in model.graph.nodes:
         if node.op in QUANTIZED_OPS:
@@ -119,13 +118,6 @@ def _check_trainable(model: Model) -> None:
                 f"is quantised already: node {node.name} is {node.op}",
                 where=model.graph.name,
                 fix="start from the float32 network",
-            )
-    for weight in graphs.weights(model.graph):
-        if not np.isfinite(weight.tensor.values).all():
-            raise ModelError(
-                f"weight {weight.name} of node {weight.node.name} holds values that are not finite",
-                where=model.graph.name,
-                fix="train or export the network again",
             )
     last = model.logits.inputs[0]
     if last.op in PROBABILITY_OPS:

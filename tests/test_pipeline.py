@@ -221,15 +221,3 @@ def test_densenet201() -> None:
     after = run.outputs(compressed, images, optimize=True)  # pipeline.apply had onnx.checker look at it
     assert np.isfinite(after["loss"])
     assert {name for name in after if name.startswith("loss/")} == set(compressed.losses)
-
-
-@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
-@pytest.mark.parametrize("recipe", ["prune", "qat"])
-def test_weights_that_are_not_finite_are_refused_by_name(recipe: str, value: float) -> None:
-    model = models.from_proto(zoo.resnet())
-    weight = next(graphs.weights(model.graph))
-    values = weight.tensor.values.copy()
-    values.flat[3] = value
-    weight.tensor.values = values
-    with pytest.raises(ModelError, match=f"weight {weight.name} of node .* holds values that are not finite"):
-        pipeline.apply(model, recipes.parse(recipe), calibration=run.Observed())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
+import numpy as np
 from pydantic import Field
 
 from onnxcomp import graphs
@@ -95,6 +96,9 @@ class Qat(Pass):
             raise self.error("needs real images to calibrate its scales", fix="give --data")
         if self.rounding == "adaround" and context.grams is None:
             raise self.error("rounding=adaround needs Gram matrices of real images", fix="give --data")
+        for weight in graphs.weights(model.graph):  # a Relu6 hides infinite ones from calibration
+            if not np.isfinite(weight.tensor.values).all():
+                raise self.error(f"{weight.name} is not finite", node=weight.node.name, fix="train it again")
         lost = unmatched(model.graph, self.exclude)
         if lost:
             raise self.error(f"exclude names {lost}, which is no weighted layer", fix="see onnxcomp inspect")

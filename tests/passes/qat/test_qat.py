@@ -10,6 +10,7 @@ import pytest
 from onnxcomp import graphs, pipeline
 from onnxcomp import model as models
 from onnxcomp import recipe as recipes
+from onnxcomp.errors import PassError
 from tests import run, zoo
 from tests.builder import Builder
 
@@ -129,3 +130,16 @@ def test_a_weight_that_a_float_layer_reads_too_is_not_clipped() -> None:
         after = pipeline.apply(model, recipes.parse(text), calibration=run.Observed())
         # A scale of its largest weight leaves each as it is, but for float32 rounding.
         assert np.allclose(after.constants()["w"].values, weight, rtol=1e-6, atol=0) == kept
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("network", ["resnet", "mobilenet"])
+def test_weights_that_are_not_finite_are_refused_by_name(network: str, value: float) -> None:
+    model = models.from_proto({**zoo.ALL, **zoo.MORE}[network]())
+    weight = list(graphs.weights(model.graph))[1]
+    values = weight.tensor.values.copy()
+    values.flat[3] = value
+    weight.tensor.values = values
+    with pytest.raises(PassError) as caught:
+        pipeline.apply(model, recipes.parse("qat"), calibration=run.Observed())
+    assert str(caught.value) == f"qat: node {weight.node.name}: {weight.name} is not finite; train it again"
