@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from onnxcomp.data.loader import TrainingBatches, evaluation_batches
 from onnxcomp.data.npz import open_npz
 from onnxcomp.data.transforms import to_input
 from onnxcomp.errors import DataError
+from onnxcomp.nearest import meant, meant_path
 
 __all__ = ["DataSet", "ImageSet", "TrainingBatches", "evaluation_batches", "open_data", "to_input"]
 
@@ -32,8 +32,7 @@ def open_data(spec: str) -> DataSet:
     if spec in NAMED:
         return NAMED[spec]()
     if not os.path.exists(spec):  # unlike Path.exists, False for a name too long to be one
-        near = difflib.get_close_matches(spec.lower(), NAMED, 1)
-        fix = f"did you mean {near[0]}?" if near else KINDS
+        fix = meant(spec, NAMED, "") or meant_path(Path(spec), KINDS)
         raise DataError("there is no such data set, file or folder", where=spec or "''", fix=fix)
     path = Path(spec)
     if path.is_dir():

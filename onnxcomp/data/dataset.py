@@ -1,4 +1,4 @@
-"""Labelled images, and the two sets of them (train, test) that a data set consists of."""
+"""Images and their labels, and the two sets of them (train, test) that a data set consists of."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from onnxcomp.data.statistics import Statistics, statistics_of
 from onnxcomp.errors import DataError
 
 CACHE_BYTES = 2**30
+UNLABELLED = -1
+"""Label of each image of a set without labels."""
 CHECK_CHUNK = 256
 
 
@@ -55,11 +57,11 @@ class ArrayImages:
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Labelled images.
+    """Images, all of them labelled or none.
 
     Attributes:
         source: where the images come from.
-        labels: int64 of shape (N,), each in 0..len(classes) - 1.
+        labels: int64 of shape (N,), each in 0..len(classes) - 1; or each :data:`UNLABELLED`.
         classes: class names by label.
         flip: a mirrored image still shows its class.
     """
@@ -79,6 +81,11 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether it is known what the images show."""
+        return bool((self.labels != UNLABELLED).all())
 
     def fits_in_memory(self, size: Size) -> bool:
         """Whether all images, decoded at ``size`` (H, W), take at most 1 GiB: then they are kept."""
@@ -151,6 +158,24 @@ class DataSet:
     def classes(self) -> tuple[str, ...]:
         """Class names by label."""
         return self.train.classes
+
+    def require_labels(self, who: str, fix: str = "") -> None:
+        """Refuse training images without labels.
+
+        Args:
+            who: needs them.
+            fix: a way without, if there is one.
+
+        Raises:
+            DataError: there are none.
+        """
+        if not self.train.labelled:
+            arrange = "arrange them in class folders, or as y_train"
+            raise DataError(
+                f"its training images have no labels, which {who} needs",
+                where=f"data {self.name}",
+                fix=f"{fix}, or {arrange}" if fix else arrange,
+            )
 
     @cached_property
     def statistics(self) -> Statistics:

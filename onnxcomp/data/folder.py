@@ -1,4 +1,7 @@
-"""Image folders and their zips: ``train/<class>/*.jpg`` and ``test/<class>/*.jpg``."""
+"""Image folders and their zips: ``train/<class>/*.jpg`` and ``test/<class>/*.jpg``.
+
+Training images that nobody labelled lie in ``train`` itself.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,12 @@ import numpy as np
 from PIL import Image
 
 from onnxcomp.data.archive import MAX_MEMBER, ZipTree, visible
-from onnxcomp.data.dataset import DataSet, ImageSet
+from onnxcomp.data.dataset import UNLABELLED, DataSet, ImageSet
 from onnxcomp.data.images import SUFFIXES, decode, read_header
 from onnxcomp.errors import DataError
 
 TRAIN, TEST = ("train",), ("test", "val")
-ARRANGE = "arrange it as train/<class>/*.jpg and test/<class>/*.jpg"
+ARRANGE = "arrange it as train/<class>/*.jpg (without labels train/*.jpg) and test/<class>/*.jpg"
 
 
 class Tree(Protocol):
@@ -119,12 +122,18 @@ def open_zip(path: Path) -> DataSet:
 def read_tree(tree: Tree, name: str) -> DataSet:
     """Classes in alphabetical order; ``val`` stands for ``test``; a single top folder is looked into.
 
-    Of each class's first image the header is read; the rest is decoded when asked for.
+    Images directly in ``train``, and no class folders there, have no labels; the classes are those of
+    ``test``. Of each class's first image the header is read; the rest is decoded when asked for.
 
     Raises:
         DataError: train or test is missing, classes differ, a class is empty, or images lie elsewhere.
     """
     top = _top(tree)
+    loose = _loose(tree, top)
+    if loose:
+        test = _read_split(tree, top, TEST)
+        labels = np.full(len(loose), UNLABELLED, np.int64)
+        return DataSet(name, ImageSet(EncodedImages(tree, loose), labels, test.classes), test)
     train, test = (_read_split(tree, top, names) for names in (TRAIN, TEST))
     if train.classes != test.classes:
         odd = sorted(set(train.classes) ^ set(test.classes))[0]
@@ -142,6 +151,17 @@ def _top(tree: Tree) -> str:
     if len(folders) == 1 and folders[0] not in TRAIN + TEST:
         return folders[0] + "/"
     return ""
+
+
+def _loose(tree: Tree, top: str) -> tuple[str, ...]:
+    """The images in ``train`` itself, where there is no folder in it."""
+    folder = f"{top}{TRAIN[0]}"
+    if TRAIN[0] not in tree.folders(top.rstrip("/")) or tree.folders(folder):
+        return ()
+    paths = tuple(f"{folder}/{name}" for name in _images(tree, folder))
+    if paths:
+        read_header(tree.read(paths[0]), f"{tree.where}/{paths[0]}")
+    return paths
 
 
 def _read_split(tree: Tree, top: str, names: tuple[str, ...]) -> ImageSet:

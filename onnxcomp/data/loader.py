@@ -75,6 +75,18 @@ class TrainingBatches:
         """Whole steps in the set."""
         return len(self.image_set) // (self.batch_size * self.parts)
 
+    @property
+    def varies(self) -> bool:
+        """Whether an image may be another one in each epoch."""
+        assert isinstance(self.augment, Augmentation)
+        return self.augment.draws > 0
+
+    def indices(self, step: int, part: int = 0) -> NDArray[np.int64]:
+        """Places in the set of the images of a micro-batch, (batch_size,)."""
+        epoch, index = divmod(step, self.steps_per_epoch)
+        first = (index * self.parts + part) * self.batch_size
+        return self._order(epoch)[first : first + self.batch_size]
+
     def batch(self, step: int, part: int = 0) -> Batch:
         """A micro-batch of a step, counted from 0 through all epochs.
 
@@ -90,7 +102,7 @@ class TrainingBatches:
         assert isinstance(self.augment, Augmentation)
         epoch, index = divmod(step, self.steps_per_epoch)
         first = (index * self.parts + part) * self.batch_size
-        chosen = self._order(epoch)[first : first + self.batch_size]
+        chosen = self.indices(step, part)
         draws = uniforms(self.seed, epoch, first, self.batch_size, self.augment.draws)
         images = self.augment.load(self.image_set, chosen, self.size, draws, self.preprocessing.mean)
         return to_input(images, self.preprocessing, self.channels), self.image_set.labels[chosen]

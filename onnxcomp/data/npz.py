@@ -13,7 +13,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from onnxcomp.data.archive import DAMAGED, open_checked
-from onnxcomp.data.dataset import DataSet, ImageSet, checked_labels
+from onnxcomp.data.dataset import UNLABELLED, DataSet, ImageSet, checked_labels
 from onnxcomp.errors import DataError
 
 NAMES = (
@@ -30,14 +30,15 @@ def open_npz(path: Path) -> DataSet:
     """An ``.npz`` of ``x_train, y_train, x_test, y_test`` (or ``train_images, train_labels, ...``).
 
     Images are uint8 of shape (N, H, W, 3), (N, H, W, 1) or (N, H, W); labels integers of shape (N,)
-    or (N, 1). Without ``classes`` (text, in label order) the classes are called by their number.
+    or (N, 1). Without ``classes`` (text, in label order) the classes are called by their number. Without
+    ``y_train`` the training images have no labels.
 
     Raises:
         DataError: damaged, an array missing, of another type or shape, or a label out of range.
     """
     with open_checked(path, MAX_ARRAY) as archive:
         present = {info.filename.removesuffix(".npy") for info in archive.infolist()}
-        names = next((names for names in NAMES if present.issuperset(names)), None)
+        names = next((names for names in NAMES if present.issuperset((names[0], *names[2:]))), None)
         if names is None:
             raise DataError(
                 f"holds {', '.join(sorted(present)[:8]) or 'nothing'}, not {', '.join(NAMES[0])}",
@@ -49,9 +50,9 @@ def open_npz(path: Path) -> DataSet:
             for name in (*names, CLASSES)
             if name in present
         }
-    classes = _classes(arrays, names[1], f"{path}/{CLASSES}")
+    classes = _classes(arrays, names[1] if names[1] in arrays else names[3], f"{path}/{CLASSES}")
     train, test = (
-        _image_set(arrays[images], arrays[labels], classes, f"{path}/{images}", f"{path}/{labels}")
+        _image_set(arrays[images], arrays.get(labels), classes, f"{path}/{images}", f"{path}/{labels}")
         for images, labels in (names[:2], names[2:])
     )
     return DataSet(path.name, train, test)
@@ -108,12 +109,14 @@ def _classes(arrays: dict[str, NDArray[np.generic]], labels: str, where: str) ->
 
 def _image_set(
     images: NDArray[np.generic],
-    labels: NDArray[np.generic],
+    labels: NDArray[np.generic] | None,
     classes: tuple[str, ...],
     images_where: str,
     labels_where: str,
 ) -> ImageSet:
     pixels = _pixels(images, images_where)
+    if labels is None:
+        return ImageSet.from_arrays(pixels, np.full(len(pixels), UNLABELLED, np.int64), classes)
     if labels.dtype.kind not in "iu" or labels.shape not in ((len(pixels),), (len(pixels), 1)):
         raise DataError(
             f"{labels.dtype} of shape {labels.shape}, not one integer for each of {len(pixels)} images",

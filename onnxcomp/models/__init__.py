@@ -5,13 +5,13 @@ A loader imports its module only when the network is asked for.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
 from onnxcomp.errors import ModelError
 from onnxcomp.models.base import MAX_CLASSES, MAX_INPUT_SIZE, STEMS, Architecture
+from onnxcomp.nearest import meant
 
 if TYPE_CHECKING:
     from onnxcomp.model import Model
@@ -191,8 +191,7 @@ def default_input_size(stem: str) -> int:
 def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
     if value in choices:
         return
-    nearest = difflib.get_close_matches(value, choices, n=1)
-    hint = f"did you mean {nearest[0]}?" if nearest else f"choose from {', '.join(choices)}"
+    hint = meant(value, choices, f"choose from {', '.join(choices)}")
     raise ModelError(f"there is no {what} {value!r}", fix=hint)
 
 

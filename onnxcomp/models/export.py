@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnxcomp import files, models
-from onnxcomp.deploy.fold_bn import fold_bn
 from onnxcomp.errors import ModelError
+from onnxcomp.fold_bn import fold_bn
 from onnxcomp.model import Preprocessing, save
 from onnxcomp.models.weights import load_weights
 from onnxcomp.preprocess import PREPROCESSING, check_channels, parse_classes, parse_preprocessing

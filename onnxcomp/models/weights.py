@@ -20,6 +20,7 @@ import safetensors
 
 from onnxcomp.errors import MissingPackageError, ModelError
 from onnxcomp.model import Model
+from onnxcomp.nearest import meant_path
 
 Array = npt.NDArray[np.float32]
 
@@ -58,7 +59,7 @@ def load_weights(model: Model, path: Path | str) -> None:
     path = Path(path)
     where = str(path)
     if not path.is_file():
-        raise ModelError("there is no such file", where=where, fix="check the path")
+        raise ModelError("there is no such file", where=where, fix=meant_path(path))
     suffix = path.suffix.lower()
     if suffix == ".safetensors":
         values = _canonical(_read_safetensors(path), where)

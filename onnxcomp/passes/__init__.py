@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.metadata
 from typing import TYPE_CHECKING
 
 from onnxcomp.errors import RecipeError
+from onnxcomp.nearest import meant
 
 if TYPE_CHECKING:
     from onnxcomp.passes.base import Pass
@@ -46,10 +46,8 @@ def find(name: str) -> type[Pass]:
     """
     table = available()
     if name not in table:
-        near = difflib.get_close_matches(name, table, n=1, cutoff=0.5)
         raise RecipeError(
-            f"unknown pass {name}",
-            fix=f"did you mean {near[0]}?" if near else f"the passes are {', '.join(table)}",
+            f"unknown pass {name}", fix=meant(name, table, f"the passes are {', '.join(table)}", alike=0.5)
         )
     module, _, attribute = table[name].partition(":")
     found: type[Pass] = getattr(importlib.import_module(module), attribute)

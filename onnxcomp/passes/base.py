@@ -131,6 +131,15 @@ class Pass(ABC):
     name: ClassVar[str]
     follows: ClassVar[tuple[str, ...]]
     """Names of the passes that may have been applied before this one."""
+    precedes: ClassVar[tuple[str, ...]] = ()
+    """Names of the passes that may come after this one though their ``follows`` does not know it."""
+
+    def precheck(self, model: Model) -> None:  # noqa: B027  (most passes have nothing to say here)
+        """Refuse what shows before any pass of the recipe has run, so that none works in vain.
+
+        Args:
+            model: as the recipe was given it; the passes before this one will have changed it.
+        """
 
     @abstractmethod
     def requires(self, model: Model, context: Context) -> None:
@@ -139,6 +148,13 @@ class Pass(ABC):
     @abstractmethod
     def apply(self, model: Model, context: Context) -> Change:
         """Rewrite ``model`` in place."""
+
+    def rehearsal(self) -> Pass:
+        """For ``--dry-run``: a pass that touches the same nodes without long looks at data, or itself.
+
+        Which weights or channels of a layer go may differ, as scores do; how many do not.
+        """
+        return self
 
     @abstractmethod
     def ensures(self, model: Model) -> None:

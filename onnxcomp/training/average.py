@@ -74,6 +74,10 @@ class WeightAverage:
             if self._flush.is_due(block, step):
                 self._flush(average, _TINY)
 
+    def restart(self) -> None:
+        """Forget what was: the next update copies."""
+        self._updates[...] = 0
+
     def state_arrays(self) -> dict[str, Array]:
         """The live state: what a checkpoint must hold."""
         return {"updates": self._updates, **{f"average/{name}": a for name, a in self.values.items()}}

@@ -58,6 +58,8 @@ class TrainConfig:
         evaluate_every: epochs between two measurements on the test images; 0 for the end only.
         log_every: steps between two lines of metrics.
         tensorboard: write TensorBoard's event files too.
+        teacher_cache: folder of what a teacher says of images that are not augmented; ``off`` for none,
+            None for ``teacher`` in onnxcomp's cache of the user.
 
     Raises:
         TrainingError: a value is out of range.
@@ -87,6 +89,7 @@ class TrainConfig:
     evaluate_every: int = 1
     log_every: int = 50
     tensorboard: bool = False
+    teacher_cache: str | None = None
 
     def __post_init__(self) -> None:
         for name, choices in (("optimizer", OPTIMIZERS), ("batch_norm", BATCH_NORMS)):
@@ -130,26 +133,31 @@ class TrainConfig:
         """
         return schedules.parse(self.schedule, peak=self.peak_lr, warmup=self.warmup)
 
-    def make_optimizer(self, parameters: Mapping[str, Array], undecayed: Collection[str] = ()) -> Optimizer:
+    def make_optimizer(
+        self,
+        parameters: Mapping[str, Array],
+        undecayed: Collection[str] = (),
+        absent: Collection[str] = (),
+    ) -> Optimizer:
         """The optimiser on live ``parameters``.
 
         Args:
             undecayed: names of those that never decay, whatever :attr:`groups` says.
+            absent: names of others that are trained at another time, which a pattern may mean.
 
         Raises:
             TrainingError: a pattern of :attr:`groups` matches none of them.
         """
+        groups = self.groups.among(parameters, absent)
         if self.optimizer == "adamw":
             betas = (self.momentum, _SECOND_BETA)
-            return AdamW(
-                parameters, betas=betas, weight_decay=self.decay, groups=self.groups, undecayed=undecayed
-            )
+            return AdamW(parameters, betas=betas, weight_decay=self.decay, groups=groups, undecayed=undecayed)
         return SGD(
             parameters,
             momentum=self.momentum,
             nesterov=self.nesterov,
             weight_decay=self.decay,
-            groups=self.groups,
+            groups=groups,
             undecayed=undecayed,
         )
 

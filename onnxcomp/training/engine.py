@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxcomp.model import Model
+
+Hidden = Mapping[str, NDArray[Any]]
+"""What is read of a teacher, by tensor name: its rows belong to the images of a batch."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,14 @@ class Engine(Protocol):
         on; zeros before the first. The arrays are written over by the next step."""
 
     @property
+    def trained(self) -> frozenset[str]:
+        """Names of those of :attr:`gradients` that the loss of the present step depends on."""
+
+    @property
+    def hidden(self) -> Hidden:
+        """What the last step read of the teacher; written over by the next. Empty without a teacher."""
+
+    @property
     def rewrites(self) -> Sequence[Rewrite]:
         """How the compression form became the graph that is run, in order."""
 
@@ -67,15 +78,18 @@ class Engine(Protocol):
         Arrays of :attr:`gradients` may be others from then on, :attr:`parameters` are the same.
         """
 
-    def step(self, images: NDArray[np.float32], labels: NDArray[np.int64]) -> StepResult:
+    def step(
+        self, images: NDArray[np.float32], labels: NDArray[np.int64], hidden: Hidden | None = None
+    ) -> StepResult:
         """One forward and backward pass.
 
         Args:
             images: float32 (batch, C, H, W), the batch size given to :func:`build`.
-            labels: int64 (batch,), each in 0..classes-1.
+            labels: int64 (batch,), each in 0..classes-1 where a loss reads them.
+            hidden: what the network reads of its teacher; without it the teacher is run.
 
         Raises:
-            TrainingError: a shape or a label does not fit the network.
+            TrainingError: a shape or a label does not fit the network, or ``hidden`` lacks a tensor.
         """
 
     def save(self, model: Model) -> None:

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxcomp.data.dataset import UNLABELLED
 from onnxcomp.training.blocks import Array
-from onnxcomp.training.engine import Engine, StepResult
+from onnxcomp.training.engine import Engine, Hidden, StepResult
 from onnxcomp.training.ranks import Ranks
 
-Batch = tuple[NDArray[np.float32], NDArray[np.int64]]
+Batch = tuple[NDArray[np.float32], NDArray[np.int64]] | tuple[NDArray[np.float32], NDArray[np.int64], Hidden]
+"""Images, labels and, where it is known, what is read of a teacher."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,14 @@ class Outcome:
         losses: means by output name, ``loss`` first.
         right: images whose label has the highest logit.
         images: in the step.
+        labelled: those of them that have a label.
         gradient_norm: Euclidean, of all gradients together, before clipping.
     """
 
     losses: dict[str, float]
     right: int
     images: int
+    labelled: int
     gradient_norm: float = 0.0
 
 
@@ -64,17 +68,18 @@ class GlobalStep:
             TrainingError: as the engine's step.
         """
         sums, names, images = np.zeros(0), ["loss"], 0
-        for index, (inputs, labels) in enumerate(batches):
-            result = self._engine.step(inputs, labels)
+        for index, batch in enumerate(batches):
+            labels = batch[1]
+            result = self._engine.step(*batch)
             measured = _measured(result, labels)
             sums = measured if index == 0 else sums + measured
             names = [*result.losses]
             images += len(labels)
             self._add(index)
         self._finish(sums)
-        means = (sums[:-1] / self._accumulate).tolist()
-        right, images = round(sums[-1] * self._ranks.size), images * self._ranks.size
-        return Outcome(dict(zip(names, means, strict=True)), right, images)
+        means = (sums[:-2] / self._accumulate).tolist()
+        right, labelled = (round(value * self._ranks.size) for value in sums[-2:])
+        return Outcome(dict(zip(names, means, strict=True)), right, images * self._ranks.size, labelled)
 
     def _add(self, index: int) -> None:
         if self._accumulate == 1:
@@ -94,6 +99,7 @@ class GlobalStep:
 
 
 def _measured(result: StepResult, labels: NDArray[np.int64]) -> Array:
-    """Losses, then the number of right answers; float64, so that sums are those of Python's floats."""
+    """Losses, right answers and labels; float64, so that sums are those of Python's floats."""
     right = np.count_nonzero(np.argmax(result.logits, axis=1) == labels)
-    return np.array([*result.losses.values(), right], np.float64)
+    labelled = np.count_nonzero(labels != UNLABELLED)
+    return np.array([*result.losses.values(), right, labelled], np.float64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from onnxcomp.errors import TrainingError
@@ -66,6 +66,20 @@ class Groups:
             TrainingError: an entry is malformed or out of range.
         """
         return cls(tuple(no_decay), tuple(_pair(text) for text in lr_scale), decay_vectors)
+
+    def among(self, names: Collection[str], absent: Collection[str]) -> Groups:
+        """The same rules without the patterns that match some of ``absent`` and none of ``names``."""
+
+        def stays(pattern: str) -> bool:
+            return any(_matches(name, pattern) for name in names) or not any(
+                _matches(name, pattern) for name in absent
+            )
+
+        return replace(
+            self,
+            no_decay=tuple(pattern for pattern in self.no_decay if stays(pattern)),
+            lr_scale=tuple(pair for pair in self.lr_scale if stays(pair[0])),
+        )
 
     def settings(
         self, parameters: Mapping[str, Array], weight_decay: float, undecayed: Collection[str] = ()

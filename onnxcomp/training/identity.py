@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from onnxcomp.data import DataSet
 from onnxcomp.errors import CheckpointError
-from onnxcomp.model import Model, to_proto
-from onnxcomp.skeleton import outline
 
 Settings = Mapping[str, float | int | str | bool | None]
 SAMPLE = 16
@@ -50,15 +48,6 @@ class Identity:
                     where=where,
                     fix="give what the run was started with, or begin a new run --from its folder",
                 )
-
-
-def fingerprint(model: Model) -> str:
-    """SHA-256 of the network's structure, weights and metadata, in hexadecimal."""
-    outlined = replace(model, graph=outline(model.graph))
-    found = hashlib.sha256(to_proto(outlined).SerializeToString(deterministic=True))
-    for _, tensor in sorted(model.constants().items()):
-        found.update(np.ascontiguousarray(tensor.values).data)
-    return found.hexdigest()
 
 
 def describe(data: DataSet) -> str:

@@ -33,11 +33,7 @@ def hold(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise TrainingError(
-                f"is in use by process {_holder(handle)}",
-                where=str(folder),
-                fix="wait until it ends, or choose another --run-dir",
-            ) from error
+            raise _in_use(folder, handle) from error
         try:
             os.ftruncate(handle, 0)
             os.write(handle, f"{os.getpid()} on {socket.gethostname()}\n".encode())
@@ -46,6 +42,30 @@ def hold(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def check(folder: Path) -> None:
+    """Refuse a folder that another process holds; leaves nothing behind.
+
+    Raises:
+        TrainingError: so it is.
+    """
+    path = folder / NAME
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise _in_use(folder, file.fileno()) from error
+
+
+def _in_use(folder: Path, handle: int) -> TrainingError:
+    return TrainingError(
+        f"is in use by process {_holder(handle)}",
+        where=str(folder),
+        fix="wait until it ends, or choose another --run-dir",
+    )
 
 
 def _holder(handle: int) -> str:

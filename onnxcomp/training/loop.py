@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -19,12 +19,16 @@ from onnxcomp.training.checkpoint import Checkpoint
 from onnxcomp.training.config import TrainConfig
 from onnxcomp.training.course import Course
 from onnxcomp.training.evaluation import Evaluate, on_test_images
-from onnxcomp.training.identity import Identity, describe, fingerprint
+from onnxcomp.training.global_step import Batch
+from onnxcomp.training.identity import Identity
 from onnxcomp.training.no_run_dir import NoRunDir
+from onnxcomp.training.plan import Plan
 from onnxcomp.training.progress import Progress, Silent
 from onnxcomp.training.ranks import Alone, Ranks
 from onnxcomp.training.run_dir import RunDir
-from onnxcomp.training.setup import begin_from, prepared, share_weights, trainee_of, training_batches
+from onnxcomp.training.setup import trainee_of
+from onnxcomp.training.stages import Stages
+from onnxcomp.training.teacher_cache import Request, TeacherCache
 from onnxcomp.training.trainer import DivergedError, Trainer, result_of, write
 from onnxcomp.training.window import Window
 
@@ -75,19 +79,23 @@ def train(
         if ranks.rank == 0
         else NoRunDir(run_dir)
     )
-    model = prepared(model, data)
-    if weights_from is not None:
-        if ranks.rank == 0:
-            begin_from(model, weights_from, progress.note)
-        share_weights(model, ranks)
-    batches = training_batches(model, data, config, ranks.size)
-    course = Course(config, batches.steps_per_epoch)
-    settings = {**config.settings(), "data": describe(data), "ranks": ranks.size}
-    identity = Identity(fingerprint(model), settings)
-    evaluate = evaluate or on_test_images(data, config.threads, ranks)
+    with progress.working("preparing the run"):
+        plan = Plan.of(model, data, config, ranks, weights_from=weights_from, note=progress.note)
+    model, course, identity = plan.model, plan.course, plan.identity
+    evaluate = evaluate or on_test_images(data, config.threads, ranks, progress)
     with Signals(wait=ranks.size > 1) as signals, run, _explained(run, course):
         training = _Training(
-            model, batches, config, course, identity, evaluate, run, ranks, progress, signals
+            model,
+            plan.batches,
+            config,
+            course,
+            plan.stages,
+            identity,
+            evaluate,
+            run,
+            ranks,
+            progress,
+            signals,
         )
         with signals.at_once():
             saved = run.saved(identity, progress.note)
@@ -105,18 +113,21 @@ class _Training:
 
     Attributes:
         model: receives the values that are measured, and in the end the result.
+        teacher: what it says of the images, where that is known.
     """
 
     model: Model
     batches: TrainingBatches
     config: TrainConfig
     course: Course
+    stages: Stages
     identity: Identity
     evaluate: Evaluate
     run: RunDir | NoRunDir
     ranks: Ranks
     progress: Progress
     signals: Signals
+    teacher: list[TeacherCache] = field(default_factory=list)
 
     def begin(
         self, saved: Checkpoint | None, data: DataSet, build: Callable[..., engine.Engine]
@@ -131,11 +142,14 @@ class _Training:
         if start >= steps and not unmeasured:
             self.progress.note(f"{run.path}: the run is finished")
             return None
-        for images in (data.train, data.test):  # a broken one shows now, not hours later
-            images.check(self.model.image_shape[1:])
-        built = phases.build(trainee, config, steps, start, build)
-        trainer = Trainer(built, trainee, config, steps, self.ranks)
-        trainer.restore(saved)
+        with self.progress.counting("images read", len(data.train) + len(data.test)) as advance:
+            for images in (data.train, data.test):  # a broken one shows now, not hours later
+                images.check(self.model.image_shape[1:], advance)
+        self.teacher.extend(self._teacher_cache(trainee))
+        with self.progress.working("building the step"):
+            built = phases.build(trainee, config, steps, start, build)
+            trainer = Trainer(built, trainee, config, steps, self.ranks)
+            trainer.restore(saved)
         run.begin(self.identity, start, self.progress.note)
         if unmeasured:
             self.measure(start)
@@ -149,12 +163,19 @@ class _Training:
         config, course, run, rank = self.config, self.course, self.run, self.ranks.rank
         start, per_step = run.kept, config.accumulate
         parts = range(rank * per_step, (rank + 1) * per_step)
-        with closing(self.batches.iterate(start, course.steps, parts, config.workers)) as stream:
+        stages = self.stages
+        with closing(self.batches.iterate(start, course.steps, parts, config.workers)) as images:
+            stream: Iterator[Batch] = images
+            for cache in self.teacher:
+                places = (self.batches.indices(s, p) for s in range(start, course.steps) for p in parts)
+                stream = cache.beside(images, places)
             for done in range(start + 1, course.steps + 1):
+                if stages.several and (done == start + 1 or stages.ends(done - 1)):
+                    self.progress.note(stages.line(done - 1))
                 window.add(trainer.step(done - 1, islice(stream, per_step)))
                 means = {**window.means(), "sparsity": trainer.sparsity}
                 self.progress.update(done, means)
-                if course.logs(done):
+                if course.logs(done) or stages.ends(done):  # no line is about two stages' losses
                     run.log({"step": done, "epoch": course.epoch(done), "lr": trainer.lr(done - 1), **means})
                     window = Window()
                 stopping = self.ranks.any(bool(self.signals.pending))
@@ -167,6 +188,22 @@ class _Training:
                         trainer.save(self.model)
                         self.measure(done)
                 window.restart_clock()
+
+    def _teacher_cache(self, trainee: Model) -> list[TeacherCache]:
+        """What the teacher of ``trainee`` says of all images, where it does not run at each step."""
+        config = self.config
+        if config.teacher_cache == "off":
+            return []
+        folder = None if config.teacher_cache is None else Path(config.teacher_cache)
+        request = Request(trainee, self.batches, folder, config.threads, self.progress.note, self._taught)
+        found = request.open_on(self.ranks)
+        return [] if found is None else [found]
+
+    def _taught(self, done: int, images: int) -> None:
+        """Show that the teacher ran on ``done`` of ``images`` images."""
+        if done <= self.config.batch_size:
+            self.progress.begin(0, images, "teacher's image")
+        self.progress.update(done, {})
 
     def measure(self, done: int) -> None:
         """Test accuracy of :attr:`model`, which holds the values after ``done`` steps."""

@@ -1,6 +1,7 @@
-"""What a step of quantisation-aware training computes with, as a function of the step alone.
+"""What a step of training computes with, as a function of the step alone.
 
-Before a share of the steps weights or activations are not rounded (Jacob et al. 2018, arXiv 1712.05877,
+A training that distils in stages has other losses in each (:mod:`.stages`). In quantisation-aware training
+weights or activations are not rounded before a share of the steps (Jacob et al. 2018, arXiv 1712.05877,
 section 3.1: "disable activation quantization at the start"), and after another one BatchNormalization keeps
 its running statistics (Krishnamoorthi 2018, arXiv 1806.08342, section 3.2.2). The graph differs, so an engine
 is built for each phase, on the same arrays.
@@ -14,14 +15,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxcomp import graphs
+from onnxcomp import graphs, losses
 from onnxcomp.model import Model, Role
-from onnxcomp.training import quantization
+from onnxcomp.training import quantization, stages
 from onnxcomp.training.blocks import Array
 from onnxcomp.training.config import TrainConfig
-from onnxcomp.training.engine import Engine, Rewrite, StepResult
-from onnxcomp.training.lowering.edit import settle, take_output
+from onnxcomp.training.engine import Engine, Hidden, Rewrite, StepResult
+from onnxcomp.training.lowering.edit import drop_unread, settle, take_output
 from onnxcomp.training.lowering.parameters import parameters_of
+from onnxcomp.training.stages import Stages
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,13 @@ class Phase:
     Attributes:
         weights, activations: whether their Q/DQ pairs round.
         statistics: whether BatchNormalization normalises with the batch and moves its running statistics.
+        losses: output name and weight of each loss; None for those of the file.
     """
 
     weights: bool = True
     activations: bool = True
     statistics: bool = True
+    losses: tuple[tuple[str, float], ...] | None = None
 
     def of(self, model: Model) -> Model:
         """A copy of ``model`` in compression form as it is in this phase."""
@@ -49,6 +53,10 @@ class Phase:
                     take_output(pair.dequantize)
                     take_output(pair.quantize)
         settle(model.graph)
+        if self.losses is not None:
+            model.losses = dict(self.losses)
+            losses.add_total(model)
+            drop_unread(model.graph)
         if not self.statistics:
             model.roles = {name: role for name, role in model.roles.items() if role is not Role.STATISTIC}
         return model
@@ -61,11 +69,13 @@ class Phases:
     Attributes:
         weights, activations: steps before which their pairs let values pass.
         statistics: step from which BatchNormalization keeps its running statistics.
+        stages: which losses there are when.
     """
 
     weights: int
     activations: int
     statistics: int
+    stages: Stages
 
     @classmethod
     def of(cls, model: Model, steps: int) -> Phases:
@@ -75,11 +85,18 @@ class Phases:
             round(options.begin_weights * steps),
             round(options.begin_activations * steps),
             round(options.freeze_bn * steps) if Role.STATISTIC in model.roles.values() else steps,
+            Stages.of(model, steps),
         )
 
     def at(self, step: int) -> Phase:
         """The phase of ``step``, counted from 0."""
-        return Phase(step >= self.weights, step >= self.activations, step < self.statistics)
+        losses = self.stages.at(step).losses
+        return Phase(
+            step >= self.weights,
+            step >= self.activations,
+            step < self.statistics,
+            None if losses is None else tuple(losses.items()),
+        )
 
     def differ(self, steps: int) -> bool:
         """Whether any of ``steps`` steps is other than the whole of the network in training."""
@@ -89,7 +106,8 @@ class Phases:
 def lines(model: Model) -> list[str]:
     """What is not so in all of a training of ``model``, a line each."""
     options = quantization.options(model)
-    found = [
+    found = stages.lines(model)
+    found += [
         f"{what} are rounded after {share:.0%} of the steps"
         for what, share in (("weights", options.begin_weights), ("activations", options.begin_activations))
         if share
@@ -118,11 +136,19 @@ class PhasedEngine:
         self._model = model.copy()
         self._phases, self._build = phases, build
         self.parameters: Mapping[str, NDArray[np.float32]] = parameters_of(model)
-        self._learned = [name for name, role in model.roles.items() if role is Role.LEARNED_SCALE]
+        roles = (Role.TRAINABLE, Role.LEARNED_SCALE)
+        self._movable = {name for name, role in model.roles.items() if role in roles}
+        self._learned = {name for name, role in model.roles.items() if role is Role.LEARNED_SCALE}
         self.gradients: dict[str, NDArray[np.float32]] = {}
+        self.trained: frozenset[str] = frozenset()
         self._phase: Phase | None = None
         self._engine: Engine | None = None
         self.begin(step)
+
+    @property
+    def hidden(self) -> Hidden:
+        """See :attr:`onnxcomp.training.engine.Engine.hidden`: of the present phase."""
+        return self._engine.hidden if self._engine is not None else {}
 
     @property
     def rewrites(self) -> Sequence[Rewrite]:
@@ -139,16 +165,20 @@ class PhasedEngine:
         self._engine = self._build(phase.of(self._model), self.parameters)
         self._engine.save(self._model)
         found = self._engine.gradients
+        # Scales of pairs that do not round in this phase stay among what is trained: they do in another.
+        self.trained = self._engine.trained | self._learned
         for name in self.parameters:
             if name in found:
                 self.gradients[name] = found[name]
-            elif name in self._learned:  # of pairs that do not round in this phase
+            elif name in (self._movable if self._phases.stages.several else self._learned):
                 self.gradients[name] = np.zeros_like(self.parameters[name])
 
-    def step(self, images: NDArray[np.float32], labels: NDArray[np.int64]) -> StepResult:
+    def step(
+        self, images: NDArray[np.float32], labels: NDArray[np.int64], hidden: Hidden | None = None
+    ) -> StepResult:
         """See :meth:`onnxcomp.training.engine.Engine.step`."""
         assert self._engine is not None
-        return self._engine.step(images, labels)
+        return self._engine.step(images, labels, hidden)
 
     def save(self, model: Model) -> None:
         """See :meth:`onnxcomp.training.engine.Engine.save`."""

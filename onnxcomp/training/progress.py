@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 BAR = 12
@@ -19,8 +20,8 @@ IMPORTANT = ("loss", "accuracy", "images_per_second", "sparsity")
 class Progress(Protocol):
     """Told by the training loop what happens."""
 
-    def begin(self, done: int, total: int) -> None:
-        """The run starts after ``done`` of ``total`` steps."""
+    def begin(self, done: int, total: int, what: str = "step") -> None:
+        """The run starts after ``done`` of ``total`` steps, or of ``what`` else is counted."""
 
     def update(self, done: int, values: Mapping[str, float]) -> None:
         """``done`` steps are done; ``values`` are the latest averages by name."""
@@ -28,11 +29,17 @@ class Progress(Protocol):
     def note(self, text: str) -> None:
         """Something worth a line."""
 
+    def counting(self, what: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+        """Something that is no step takes long; gives what is told how many more are done."""
+
+    def working(self, what: str) -> AbstractContextManager[None]:
+        """Something that cannot be counted takes long."""
+
 
 class Silent:
     """Shows nothing."""
 
-    def begin(self, done: int, total: int) -> None:
+    def begin(self, done: int, total: int, what: str = "step") -> None:
         pass
 
     def update(self, done: int, values: Mapping[str, float]) -> None:
@@ -40,6 +47,12 @@ class Silent:
 
     def note(self, text: str) -> None:
         pass
+
+    def counting(self, what: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+        return nullcontext(lambda count: None)
+
+    def working(self, what: str) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 class ConsoleProgress:
@@ -51,7 +64,7 @@ class ConsoleProgress:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._total = 1
+        self._total, self._what = 1, "step"
         self._tenth = 0
         self._bar = Bar(
             BarColumn(bar_width=BAR),
@@ -70,12 +83,12 @@ class ConsoleProgress:
     ) -> None:
         self._bar.stop()
 
-    def begin(self, done: int, total: int) -> None:
-        self._total = total
+    def begin(self, done: int, total: int, what: str = "step") -> None:
+        self._total, self._what = total, what
         self._tenth = 10 * done // total
         for finished in self._bar.task_ids:
             self._bar.remove_task(finished)
-        self._task = self._bar.add_task("training", total=total, completed=done, values="")
+        self._task = self._bar.add_task(what, total=total, completed=done, values="")
         self._bar.start()
 
     def update(self, done: int, values: Mapping[str, float]) -> None:
@@ -85,10 +98,31 @@ class ConsoleProgress:
         tenth = 10 * done // self._total
         if not self._console.is_terminal and tenth > self._tenth:
             self._tenth = tenth
-            self._line(f"step {done}/{self._total}  {text}")
+            self._line(f"{self._what} {done}/{self._total}  {text}".rstrip())
 
     def note(self, text: str) -> None:
         self._line(text)
+
+    @contextmanager
+    def counting(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A bar of its own while it lasts, on a terminal; elsewhere nothing."""
+        with self._task_of(what, total) as task:
+            yield lambda count: self._bar.advance(task, count)
+
+    @contextmanager
+    def working(self, what: str) -> Iterator[None]:
+        """A bar that says only that something goes on, on a terminal; elsewhere nothing."""
+        with self._task_of(what, None):
+            yield
+
+    @contextmanager
+    def _task_of(self, what: str, total: int | None) -> Iterator[TaskID]:
+        task = self._bar.add_task(what, total=total, values=what)
+        self._bar.start()
+        try:
+            yield task
+        finally:
+            self._bar.remove_task(task)
 
     def _line(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -14,6 +14,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar
 
 from onnxcomp.errors import TrainingError
+from onnxcomp.nearest import meant
 
 _TEXT = re.compile(r"\s*([\w-]+)\s*(?:\{(.*)\}\s*)?")
 _OPTION = re.compile(r"\s*(\w+)=(\[[^\]]*\]|\S+)")
@@ -239,7 +240,8 @@ def parse(text: str, *, peak: float, warmup: float | None = None) -> Schedule:
     """
     match = _TEXT.fullmatch(text)
     if not match or match[1] not in SHAPES:
-        raise _refuse(f"{text!r} is no schedule", f"choose one of {', '.join(SHAPES)}")
+        fix = meant(text.partition("{")[0], SHAPES, f"choose one of {', '.join(SHAPES)}")
+        raise _refuse(f"{text!r} is no schedule", fix)
     shape = SHAPES[match[1]]
     rest = match[2] or ""
     options = {found[1]: _value(shape, found[1], found[2]) for found in _OPTION.finditer(rest)}

@@ -8,7 +8,7 @@ from pathlib import Path
 from onnxcomp import losses, pipeline
 from onnxcomp.data import DataSet, TrainingBatches
 from onnxcomp.errors import CheckpointError, TrainingError
-from onnxcomp.model import Form, Model, Role
+from onnxcomp.model import LABELS, Form, Model, Role
 from onnxcomp.preprocess import ensure_preprocessing
 from onnxcomp.training import quantization
 from onnxcomp.training.checkpoints import Checkpoints
@@ -34,6 +34,16 @@ def prepared(model: Model, data: DataSet) -> Model:
     model = model.copy()
     ensure_preprocessing(model, data)
     return model
+
+
+def check_labels(model: Model, data: DataSet) -> None:
+    """Refuse training images without labels where a loss of ``model`` reads them.
+
+    Raises:
+        DataError: so it is.
+    """
+    if model.form is Form.INFERENCE or any(tensor.name == LABELS for tensor in model.graph.inputs):
+        data.require_labels("a loss of this training", "apply distill with --set distill.labels=false")
 
 
 def begin_from(model: Model, folder: Path, note: Callable[[str], None]) -> None:

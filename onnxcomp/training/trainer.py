@@ -50,8 +50,7 @@ class Trainer:
         self._ranks = ranks or Alone()
         self._schedule = config.make_schedule()
         self.parameters = engine.parameters
-        trained = {name: self.parameters[name] for name in engine.gradients}
-        self._optimizer = config.make_optimizer(trained, undecayed=learned(model))
+        self._undecayed = learned(model)
         self._step_sizes = StepSizes(model)
         self._phases = Phases.of(model, steps)
         closing = _closing(model, self.parameters, steps)
@@ -62,6 +61,7 @@ class Trainer:
         self._average = (
             WeightAverage(averaged(model, self.parameters), config.ema) if config.ema is not None else None
         )
+        self._begin_stage(0)
 
     @property
     def sparsity(self) -> float:
@@ -69,8 +69,10 @@ class Trainer:
         return self._compression.sparsity
 
     def lr(self, step: int) -> float:
-        """Learning rate of step ``step``."""
-        return self._schedule.lr(step, self._steps)
+        """Learning rate of step ``step``: each stage goes through the whole schedule."""
+        stage = self._phases.stages.at(step)
+        schedule = self._schedule if stage.lr is None else replace(self._schedule, peak=stage.lr)
+        return schedule.lr(step - stage.start, stage.steps)
 
     def step(self, step: int, batches: Iterable[Batch]) -> Outcome:
         """Step ``step``, counted from 0: masks, losses, gradients, update, masks again, scales, average.
@@ -90,7 +92,8 @@ class Trainer:
         size = self._norm(step, outcome)
         self._compression.after_gradients(step, self._global_step.gradients)
         self._clip(size)
-        momentum = self._schedule.momentum(step, self._steps)
+        stage = self._phases.stages.at(step)
+        momentum = self._schedule.momentum(step - stage.start, stage.steps)
         with self._step_sizes.bounded(self.parameters):
             self._optimizer.step(self._global_step.gradients, self.lr(step), momentum)
         self._compression.after_step()
@@ -132,14 +135,16 @@ class Trainer:
         Raises:
             CheckpointError: it is of another network or optimiser.
         """
+        done = self._ranks.share(saved.step if saved else 0)
         if saved is not None:
             saved.restore(self.parameters)
+        self._enter(done)
+        within = done > self._stage  # a stage that begins with the next step begins anew
+        if saved is not None and within:
             self._optimizer.load(saved.optimizer)
             if self._average is not None:
                 self._average.load(saved.average)
         average = {} if self._average is None else self._average.state_arrays()
-        done = self._ranks.share(saved.step if saved else 0)
-        self._enter(done)
         self._compression.resume(done)
         saliency = self._compression.saliency
         if saved is not None:
@@ -152,8 +157,19 @@ class Trainer:
         """Let all be as the phase of ``step`` wants it."""
         phase = self._phases.at(step)
         self._engine.begin(step)
+        if self._phases.stages.at(step).start != self._stage:
+            self._begin_stage(step)
         self._compression.rounded = phase.weights
         self._global_step.averages_statistics = phase.statistics
+
+    def _begin_stage(self, step: int) -> None:
+        """A fresh optimiser, for what the losses of the stage depend on, and a fresh average."""
+        names = self._engine.gradients
+        trained = {name: self.parameters[name] for name in names if name in self._engine.trained}
+        self._optimizer = self._config.make_optimizer(trained, self._undecayed, names)
+        if self._average is not None:
+            self._average.restart()
+        self._stage = self._phases.stages.at(step).start
 
     @property
     def _moved(self) -> dict[str, Array]:

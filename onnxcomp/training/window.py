@@ -28,7 +28,9 @@ class Window:
     def add(self, outcome: Outcome) -> None:
         """Count one step."""
         found = {**outcome.losses, "gradient_norm": outcome.gradient_norm}
-        found.update({"right": outcome.right, "images": outcome.images, "steps": 1})
+        found.update(
+            {"right": outcome.right, "labelled": outcome.labelled, "images": outcome.images, "steps": 1}
+        )
         for name, value in found.items():
             self.sums[name] = self.sums.get(name, 0) + value
         self._timed += outcome.images
@@ -38,11 +40,12 @@ class Window:
     def means(self) -> dict[str, float]:
         """Each loss term, ``gradient_norm``, ``accuracy`` (percent) and ``images_per_second``.
 
-        At least one step was added.
+        At least one step was added. Images without labels have no accuracy.
         """
-        counts = {name: self.sums[name] for name in ("right", "images", "steps")}
+        counts = {name: self.sums[name] for name in ("right", "labelled", "images", "steps")}
+        accuracy = {"accuracy": 100 * counts["right"] / counts["labelled"]} if counts["labelled"] else {}
         return {
             **{name: value / counts["steps"] for name, value in self.sums.items() if name not in counts},
-            "accuracy": 100 * counts["right"] / counts["images"],
+            **accuracy,
             "images_per_second": self._timed / max(self._seconds, 1e-9),
         }

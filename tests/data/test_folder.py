@@ -137,3 +137,27 @@ def test_linked_class_folder(tmp_path):
 def test_zip_is_read_whatever_its_compression(tmp_path: Path):
     path = write_zip(tmp_path / "a.zip", two_classes(), zipfile.ZIP_DEFLATED)
     assert open_data(str(path)).train.load([5], (8, 8))[0, 0, 0].tolist() == [20, 100, 7]
+
+
+def test_training_images_without_labels(write):
+    files = {name: data for name, data in two_classes().items() if name.startswith("test/")}
+    files |= {f"train/{k}.jpg": encoded(kind="JPEG") for k in range(5)}
+    data = open_data(write({**files, "train/readme.txt": b"", "train/.DS_Store": b""}))
+    assert data.classes == data.test.classes == ("cat", "dog")
+    assert data.train.labels.tolist() == [-1] * 5
+    assert not data.train.labelled
+    assert data.test.labelled
+    assert data.train.load([4, 2], (8, 8)).shape == (2, 8, 8, 3)
+    with pytest.raises(DataError, match="its training images have no labels, which prune needs"):
+        data.require_labels("prune")
+
+
+def test_test_images_need_labels(write):
+    files = {name: data for name, data in two_classes().items() if name.startswith("train/")}
+    assert "lies in no class folder" in refusal(write({**files, "test/a.png": encoded(kind="PNG")}))
+
+
+def test_images_beside_class_folders_are_refused(write):
+    text = refusal(write({**two_classes(), "train/a.png": encoded(kind="PNG")}))
+    assert "a.png lies in no class folder" in text
+    assert "without labels train/*.jpg" in text

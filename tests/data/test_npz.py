@@ -198,3 +198,15 @@ def test_a_damaged_file_is_read_or_refused(tmp_path_factory, position, value, co
         message = str(path)
         assert np.array_equal(opened.train.load(range(6), (5, 4)), arrays()["x_train"])
     assert str(path) in message
+
+
+def test_training_images_without_labels(tmp_path):
+    data = open_data(save(tmp_path / "a.npz", arrays(y_train=None)))
+    assert data.train.labels.tolist() == [-1] * 6
+    assert not data.train.labelled
+    assert data.test.labelled
+    assert data.classes == ("0", "1", "2")
+
+
+def test_test_images_need_labels(tmp_path):
+    assert "not x_train" in refusal(save(tmp_path / "a.npz", arrays(y_test=None)))

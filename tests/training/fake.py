@@ -11,7 +11,7 @@ from onnxcomp.data import DataSet, ImageSet
 from onnxcomp.data.statistics import Statistics
 from onnxcomp.gradients import ImageGradients
 from onnxcomp.model import Model, Role, from_proto
-from onnxcomp.training.engine import Rewrite, StepResult
+from onnxcomp.training.engine import Hidden, Rewrite, StepResult
 from tests.builder import Builder
 from tests.run import Observed
 
@@ -62,6 +62,8 @@ class FakeEngine:
         self.parameters = {name: constants[name].values.copy() for name in model.roles}
         trained = [name for name, role in model.roles.items() if role is Role.TRAINABLE]
         self.gradients = {name: np.zeros_like(self.parameters[name]) for name in trained}
+        self.trained = frozenset(trained)
+        self.hidden: Hidden = {}
         self.rewrites: list[Rewrite] = []
         self.loss = 0.0
         self._steps = 0
@@ -75,7 +77,7 @@ class FakeEngine:
             if name in self.parameters:
                 constant.values = self.parameters[name]
 
-    def step(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
+    def step(self, images: np.ndarray, labels: np.ndarray, hidden: Hidden | None = None) -> StepResult:
         mask = self.parameters.get("weight.mask", np.float32(1))
         x = images.reshape(len(images), -1)
         logits = x @ (self.parameters["weight"] * mask).T + self.parameters["bias"]

@@ -139,3 +139,16 @@ def test_a_weight_that_is_cut_off_from_the_loss_has_no_gradient() -> None:
     model = networks.compression(net.model(networks.head(net, x, "fc", 4, 10), 17, ("N", 3, 8, 8), 10))
     engine = build(model, batch_size=2, threads=1)
     assert set(engine.parameters) - set(engine.gradients) == {"cut.weight"}
+
+
+def test_what_is_known_of_a_teacher_fits_the_batch() -> None:
+    """One row would else be taken for all images."""
+    engine = build(networks.zoo_compression("resnet", "distill"), batch_size=networks.BATCH, threads=1)
+    batch = networks.batch()
+    engine.step(*batch)
+    hidden = {name: array.copy() for name, array in engine.hidden.items()}
+    name = next(iter(hidden))
+    for bad in ({**hidden, name: hidden[name][:1]}, {n: a for n, a in hidden.items() if n != name}):
+        with pytest.raises(TrainingError, match=f"the teacher's {name} is"):
+            engine.step(*batch, bad)
+    engine.step(*batch, {**hidden, "other": hidden[name][:1]})

@@ -16,6 +16,7 @@ from onnxcomp.errors import CheckpointError, OnnxcompError, TrainingError
 from onnxcomp.interrupts import Interrupted
 from onnxcomp.training.config import TrainConfig
 from onnxcomp.training.loop import train
+from onnxcomp.training.progress import Silent
 from tests.training.fake import IMAGES, PRUNE, colours, fake, linear
 
 BATCH = 8
@@ -40,11 +41,11 @@ def run(tmp_path):
     return call
 
 
-class Noted:
+class Noted(Silent):
     def __init__(self):
         self.notes = []
 
-    def begin(self, done, total):
+    def begin(self, done, total, what="step"):
         self.notes.append(f"begin {done}")
 
     def update(self, done, values):

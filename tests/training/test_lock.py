@@ -61,3 +61,13 @@ def test_a_folder_that_is_not_there_is_one_line(tmp_path):
         lock.hold(tmp_path / "none"),
     ):
         pass
+
+
+def test_to_check_is_to_leave_nothing(tmp_path):
+    lock.check(tmp_path / "none")
+    lock.check(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    message = rf"is in use by process {os.getpid()} on"
+    with lock.hold(tmp_path), pytest.raises(TrainingError, match=message):
+        lock.check(tmp_path)
+    lock.check(tmp_path)

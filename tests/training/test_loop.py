@@ -16,6 +16,7 @@ from onnxcomp.training import engine as engines
 from onnxcomp.training.config import TrainConfig
 from onnxcomp.training.groups import Groups
 from onnxcomp.training.loop import train
+from onnxcomp.training.progress import Silent
 from tests import zoo
 from tests.training.fake import IMAGES, PRUNE, colours, fake, linear
 
@@ -50,11 +51,11 @@ def killed_at(step):
     return fake(disturb)
 
 
-class Noted:
+class Noted(Silent):
     def __init__(self):
         self.begun, self.updates, self.notes = [], [], []
 
-    def begin(self, done, total):
+    def begin(self, done, total, what="step"):
         self.begun.append((done, total))
 
     def update(self, done, values):

@@ -47,6 +47,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Path:
     onnx.save(zoo.densenet(size=8), folder / "norm.onnx")
     models.save(networks.zoo_compression("densenet", "prune,qat,distill"), folder / "compressed.onnx")
     models.save(networks.zoo_compression("resnet", SALIENT), folder / "salient.onnx")
+    models.save(networks.zoo_compression("densenet", "distill"), folder / "taught.onnx")
     return folder
 
 
@@ -56,11 +57,11 @@ def arguments(case: Path, network: str, name: str, *options: object) -> list[str
     return ["train", *map(str, (*files, "--run-dir", case / name, *fixed, *options))]
 
 
-def alone(case: Path, network: str, batch: int, accumulate: int = 1) -> str:
+def alone(case: Path, network: str, batch: int, accumulate: int = 1, *more: object) -> str:
     """Train in this process, unless that was done; the run's name."""
     name = f"{network}-{batch}-{accumulate}"
     if not (case / name).exists():
-        options = ("--batch-size", batch, "--accumulate", accumulate)
+        options = ("--batch-size", batch, "--accumulate", accumulate, *more)
         with pytest.raises(SystemExit) as stop:
             cli.main(arguments(case, network, name, *options))
         assert stop.value.code == 0
@@ -138,6 +139,21 @@ def test_ranks_know_the_same_of_the_gradients_as_one_process(case: Path) -> None
     assert masks
     assert all(np.array_equal(found[name], wanted[name]) for name in masks)
     assert sum(int((found[name] == 0).sum()) for name in masks) > 0
+
+
+def test_ranks_read_what_the_teacher_says_of_their_own_images(case: Path) -> None:
+    """Cached or run at each step, on two ranks or on one: the same training."""
+    micro = ("--batch-size", 4, "--accumulate", 2, "--no-augment")
+    for name, cache in (("taught-step", "off"), ("taught-cached", case / "rows")):
+        words = arguments(case, "taught", name, *micro, "--teacher-cache", cache)
+        done = mpirun(2, "-c", RUN + MAIN, *words)
+        assert done.returncode == 0, done.stderr
+    assert len(list((case / "rows").glob("*.rows"))) == 1
+    found, expected = weights(case, "taught-cached"), weights(case, "taught-step")
+    assert all(found[name].tobytes() == expected[name].tobytes() for name in expected)
+    same = alone(case, "taught", 4, 4, "--no-augment", "--teacher-cache", case / "rows")
+    assert_same_curve(case, "taught-cached", same)
+    assert_same_weights(case, "taught-cached", same, but="running")
 
 
 KILL = """

@@ -8,7 +8,7 @@ import re
 import pytest
 from rich.console import Console
 
-from onnxcomp.training.progress import ConsoleProgress, summary
+from onnxcomp.training.progress import ConsoleProgress, Silent, summary
 
 VALUES = {
     "loss": 1.2345,
@@ -89,3 +89,33 @@ def test_on_a_terminal_there_is_one_bar_even_for_two_runs():
     assert "10/10" in out.getvalue()
     assert "soft_targets 0.5" in out.getvalue()
     assert "step 10/10" not in out.getvalue()
+
+
+def test_what_is_no_step_has_a_bar_while_it_lasts():
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=80, legacy_windows=False)
+    with ConsoleProgress(console) as progress:
+        with progress.counting("images read", 50) as advance:
+            advance(20)
+            progress._bar.refresh()
+        assert progress._bar.tasks == []
+        with progress.working("building the step"):
+            pass
+        progress.begin(0, 10)
+        with progress.counting("test images", 5) as advance:
+            advance(5)
+        assert [task.description for task in progress._bar.tasks] == ["step"]
+    assert "20/50" in out.getvalue()
+    assert "images read" in out.getvalue()
+    assert "building the step" in out.getvalue()
+
+
+def test_without_a_terminal_what_is_no_step_is_silent():
+    out = io.StringIO()
+    with ConsoleProgress(Console(file=out, width=40)) as progress:
+        with progress.counting("images read", 50) as advance, progress.working("building"):
+            advance(50)
+        progress.note("done")
+    assert out.getvalue() == "done\n"
+    with Silent().counting("images", 3) as advance, Silent().working("building"):
+        assert advance(3) is None

@@ -7,8 +7,8 @@ import time
 from onnxcomp.training.global_step import Outcome
 from onnxcomp.training.window import Window
 
-FIRST = Outcome({"loss": 1.0, "loss/task": 0.5}, right=3, images=4, gradient_norm=2.0)
-SECOND = Outcome({"loss": 3.0, "loss/task": 1.5}, right=3, images=4, gradient_norm=4.0)
+FIRST = Outcome({"loss": 1.0, "loss/task": 0.5}, right=3, images=4, labelled=4, gradient_norm=2.0)
+SECOND = Outcome({"loss": 3.0, "loss/task": 1.5}, right=3, images=4, labelled=4, gradient_norm=4.0)
 
 
 def test_means_over_the_steps():
@@ -38,6 +38,14 @@ def test_time_spent_elsewhere_does_not_count():
     window = Window()
     time.sleep(0.2)
     window.restart_clock()
-    window.add(Outcome({"loss": 1.0}, 0, 1))
+    window.add(Outcome({"loss": 1.0}, 0, 1, 1))
     # One image in well under the 0.2 s slept.
     assert window.means()["images_per_second"] > 5
+
+
+def test_images_without_labels_have_no_accuracy() -> None:
+    window = Window()
+    window.add(Outcome({"loss": 1.0}, right=0, images=4, labelled=0))
+    means = window.means()
+    assert means["loss"] == 1.0
+    assert "accuracy" not in means

@@ -17,6 +17,7 @@ from onnxcomp.data.augment.randaugment import RandAugment
 from onnxcomp.data.augment.resized_crop import ResizedCrop
 from onnxcomp.data.augment.stage import Stage
 from onnxcomp.errors import DataError
+from onnxcomp.nearest import meant
 
 WHERE = "augmentation"
 STANDARD = "standard"
@@ -60,8 +61,7 @@ def _stages(name: str, options: str | None) -> list[Stage]:
             raise DataError("takes no options", where=name, fix="leave the braces out")
         return [] if name == NONE else [Crop(), Flip()]
     if name not in STAGES:
-        near = difflib.get_close_matches(name.lower(), NAMES, 1)
-        fix = f"did you mean {near[0]}?" if near else f"choose of {', '.join(NAMES)}"
+        fix = meant(name, NAMES, f"choose of {', '.join(NAMES)}")
         raise DataError(f"there is no augmentation {name}", where=WHERE, fix=fix)
     return [_built(name, _values(name, options or ""))]
 

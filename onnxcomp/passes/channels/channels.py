@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -138,6 +138,14 @@ class Channels(Pass):
         notes.append(f"multiply-accumulates {_change(selection.total, selection.work.left(keep))}")
         notes.append(f"parameters {_change(parameters, _parameters(model))}")
         return tuple(notes)
+
+    def rehearsal(self) -> Channels:
+        looks = self.criterion in scores.STATISTICS
+        return replace(
+            self,
+            criterion="magnitude" if looks else self.criterion,
+            reconstruct=False if self.schedule == "one-shot" else self.reconstruct,
+        )
 
     def ensures(self, model: Model) -> None:
         """Nothing: the pipeline checks the graph."""

@@ -1,4 +1,4 @@
-"""The pass ``distill``: the original network as a frozen teacher beside the student."""
+"""The pass ``distill``: frozen teachers beside the student, and the losses between them."""
 
 from __future__ import annotations
 
@@ -9,74 +9,160 @@ import onnx_graphsurgeon as gs
 from pydantic import Field
 
 from onnxcomp import graphs
-from onnxcomp.graphs import TEACHER_PREFIX
 from onnxcomp.losses import TASK
-from onnxcomp.model import Model, Role
-from onnxcomp.passes.base import Change, Context, Pass
-from onnxcomp.passes.distill import losses
-from onnxcomp.passes.distill.stages import stage_ends
+from onnxcomp.model import Model
+from onnxcomp.passes.base import Change, Context, Name, Names, Pass
+from onnxcomp.passes.distill import teachers
+from onnxcomp.passes.distill.pairing import Pair, by_name, by_stage
+from onnxcomp.passes.distill.stage import Stage, obstacle
+from onnxcomp.passes.distill.terms import HIDDEN, Scene
+
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+PARTS = {"relations": ("distance", "angle"), "decoupled": ("target_weight", "others_weight")}
+"""Terms that are sums, and the weights within them."""
+Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
 class Distill(Pass):
-    """Learn from the original: its softened answers and its activation boundaries.
+    """Learn from a teacher: its softened answers, its hidden tensors, and how it relates images.
 
-    The total loss is ``(1 - alpha) task + alpha soft_targets + beta boundary``.
+    In one stage the loss is ``(1 - alpha) task + alpha soft_targets + boundary * its term + ...``; with
+    ``stages`` each has the weights that it names.
 
     Attributes:
+        teacher: ONNX files, of any architecture; several are an ensemble whose logits are averaged. None:
+            the network as it was before the recipe.
+        resize: let a teacher of another image size see the student's images, scaled.
         temperature: softens the logits (Hinton et al. 2015).
         alpha: weight of the soft targets, 0 to 1; the labels get the rest.
-        beta: weight of the activation-boundary loss (Heo et al. 2019); 0 leaves it out.
+        boundary: weight of the activation boundaries (Heo et al. 2019); 0 leaves a term out.
         margin: how far from the boundary a pre-activation shall lie.
+        hints: weight of hidden tensors themselves (FitNets, Romero et al. 2015).
+        attention: weight of attention maps (Zagoruyko & Komodakis 2017).
+        relations: weight of relations between images (Park et al. 2019), within it ``distance`` of their
+            distances and ``angle`` of their angles.
+        decoupled: weight of decoupled knowledge distillation (Zhao et al. 2022), within it
+            ``target_weight`` and ``others_weight`` of the target class and of the others.
+        pairs: hidden tensors, or nodes that give them, of student and teacher; none: the ends of their
+            stages, the last with the last.
+        stages: parts of the training, one after the other; see :class:`.stage.Stage`.
+        labels: False for images without labels: no task loss, and ``decoupled`` takes the teacher's answer.
     """
 
     name: ClassVar[str] = "distill"
     follows: ClassVar[tuple[str, ...]] = ("channels", "prune", "qat")
 
-    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 4.0
+    teacher: Names = ()
+    resize: bool = False
+    temperature: Scale = 4.0
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
-    beta: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
-    margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    boundary: Weight = 0.1
+    margin: Scale = 1.0
+    hints: Weight = 0.0
+    attention: Weight = 0.0
+    relations: Weight = 0.0
+    distance: Weight = 1.0
+    angle: Weight = 2.0
+    decoupled: Weight = 0.0
+    target_weight: Weight = 1.0
+    others_weight: Weight = 8.0
+    pairs: tuple[tuple[Name, Name], ...] = ()
+    stages: tuple[Stage, ...] = ()
+    labels: bool = True
+
+    def plan(self) -> tuple[Stage, ...]:
+        """The stages with their losses, at least one."""
+        if self.stages:
+            return self.stages
+        weights = {
+            "task": (1 - self.alpha) * self.labels,
+            "soft_targets": self.alpha,
+            **{term: getattr(self, term) for term in (*HIDDEN, "relations", "decoupled")},
+        }
+        return (Stage({term: weight for term, weight in weights.items() if weight}),)  # type: ignore[misc]
+
+    def precheck(self, model: Model) -> None:
+        """Refuse what no other pass can mend, before any of them runs.
+
+        Raises:
+            PassError: a stage is wrong, or options contradict each other.
+            ModelError: a teacher cannot be read, or is none of this network's.
+        """
+        self._check_plan()
+        for path in self.teacher:
+            teachers.check(teachers.read(path), model, resize=self.resize)
 
     def requires(self, model: Model, context: Context) -> None:
-        if self.alpha == 0 and self.beta == 0:
-            raise self.error("alpha and beta are both 0", fix="raise one of them or leave distill out")
-        teacher = context.original.constants()
+        self._check_plan()
+        if self.teacher:
+            return
+        original = context.original.constants()
         for name, mask in graphs.masks(model.graph).items():
-            if _is_pruned(teacher.get(name), mask):
+            if _is_pruned(original.get(name), mask):
                 raise self.error(
                     f"the teacher would be pruned: {name} is 0 where its mask is",
-                    fix="apply distill together with prune, or before training",
+                    fix="apply distill together with prune, or before training, or name a teacher file",
                 )
 
+    def _check_plan(self) -> None:
+        what, fix = obstacle(self.stages)
+        if self.stages and self._weights_given():
+            what = f"{', '.join(self._weights_given())} and stages are both given"
+            fix = "give the weights of the losses in the stages"
+        terms = {term for stage in self.plan() for term in stage.losses}
+        if not self.labels and "task" in terms:
+            what, fix = "a stage has the loss task, but labels is false", "leave task out of the stages"
+        if not what and not terms - {"task"}:
+            what = "no loss but that of the labels has a weight"
+            fix = "raise alpha or boundary, or leave distill out"
+        for term, parts in PARTS.items():
+            if term in terms and not any(getattr(self, part) for part in parts):
+                what, fix = f"{' and '.join(parts)} are both 0", "give one of them a weight"
+        if what:
+            raise self.error(what, fix=fix)
+
+    def _weights_given(self) -> list[str]:
+        names = ("alpha", *HIDDEN, "relations", "decoupled")
+        return [name for name in names if getattr(self, name) != getattr(type(self), name)]
+
     def apply(self, model: Model, context: Context) -> Change:
-        ends = [tensor.name for tensor in stage_ends(model.graph)]
-        student = model.graph.tensors()
-        teacher = _add_teacher(model, context.original)
-        graph = model.graph
-        model.losses[TASK] = 1 - self.alpha
-        notes = [f"teacher of {len(context.original.graph.nodes)} nodes"]
-        if self.alpha > 0:
-            losses.soft_targets(graph, model.logits, teacher[model.logits.name], self.temperature)
-            model.losses[losses.SOFT_TARGETS] = self.alpha
-        found = [(student[name], teacher[name]) for name in ends if name in teacher]
-        pairs = [(own, other) for own, other in found if own.shape[1:] == other.shape[1:]]
-        notes += [
-            f"no activation boundary at {own.name}: {own.shape[1]} channels, the teacher has {other.shape[1]}"
-            for own, other in found
-            if own.shape[1:] != other.shape[1:]
-        ]
-        if self.beta > 0 and pairs:
-            losses.boundary(graph, pairs, self.margin)
-            model.losses[losses.BOUNDARY] = self.beta
-            notes.append(f"activation boundaries at {', '.join(s.name for s, _ in pairs)}")
-        elif self.beta > 0 and not found:
-            notes.append("no activation boundary: the network has no stage that ends in an activation")
-        return Change(True, tuple(notes))
+        networks = [teachers.read(path) for path in self.teacher] or [context.original]
+        found = teachers.attach(model, networks, resize=self.resize)
+        pairs = self._pairs(model, found)
+        scene = Scene(model, found.logits, pairs, self)
+        notes = [*found.notes]
+        terms = dict.fromkeys(term for stage in self.plan() for term in stage.losses)
+        rows: dict[str, list[str]] = {}
+        for term in terms:
+            if term in HIDDEN and not pairs:
+                notes.append(f"no {term}: student and teacher have no stages that end in an activation")
+            elif term != "task":
+                rows[term] = scene.build(term)
+        model.losses = self._final_weights([term for term in terms if term in ("task", *rows)])
+        return Change(True, (*notes, *_table(pairs, rows)))
+
+    def _pairs(self, model: Model, found: teachers.Teachers) -> list[Pair]:
+        if self.pairs:
+            return by_name(model.graph, self.pairs, found.tensors)
+        return by_stage(model.graph, found.graphs[0], found.tensors)
+
+    def _final_weights(self, terms: list[str]) -> dict[str, float]:
+        """Of every term in the file: those of the last stage, whose other terms have 0."""
+        for number, stage in enumerate(self.plan(), start=1):
+            if not set(stage.losses) & set(terms):
+                raise self.error(
+                    f"stage {number} has no loss left: there are no pairs for {', '.join(stage.losses)}",
+                    fix='name the pairs: pairs=[["student tensor","teacher tensor"]]',
+                )
+        last: dict[str, float] = dict(self.plan()[-1].losses)  # type: ignore[arg-type]
+        return {f"{graphs.LOSS_PREFIX}{term}": last.get(term, 0.0) for term in terms}
 
     def ensures(self, model: Model) -> None:
-        if self.alpha > 0 and losses.SOFT_TARGETS not in model.losses:
-            raise self.error("the soft targets are missing", fix="report this")
+        names = {node.name for node in model.graph.nodes}
+        for term in model.losses:
+            if term != TASK and term not in names:
+                raise self.error(f"the loss {term} is missing", fix="report this")
 
 
 def _is_pruned(weight: gs.Constant | None, mask: gs.Constant) -> bool:
@@ -87,22 +173,26 @@ def _is_pruned(weight: gs.Constant | None, mask: gs.Constant) -> bool:
     return bool(closed.any()) and not weight.values[closed].any()
 
 
-def _add_teacher(model: Model, original: Model) -> dict[str, gs.Tensor]:
-    """Copy ``original`` under ``teacher/``; returns the copies by their original names."""
-    teacher = original.copy()
-    image = teacher.image
-    tensors: dict[str, gs.Tensor] = teacher.graph.tensors()
-    for tensor in tensors.values():
-        if tensor is not image:
-            tensor.name = TEACHER_PREFIX + tensor.name
-        if isinstance(tensor, gs.Constant):
-            # Values not yet read from the file would be written under their name in the file.
-            tensor.values = tensor.values.view()
-            model.roles[tensor.name] = Role.TEACHER
-    for node in teacher.graph.nodes:
-        node.name = TEACHER_PREFIX + node.name
-        for index, tensor in enumerate(node.inputs):
-            if tensor is image:
-                node.inputs[index] = model.image
-    model.graph.nodes += list(teacher.graph.nodes)
-    return tensors
+def _table(pairs: list[Pair], rows: dict[str, list[str]]) -> list[str]:
+    """What was paired, a line each: names, shapes, and what stands between."""
+    if not any(term in HIDDEN for term in rows):
+        return []
+    between = [
+        [what for what in column if what]
+        for column in zip(*(rows[t] for t in rows if t in HIDDEN), strict=True)
+    ]
+    cells = [("student", "teacher", "between")]
+    for pair, what in zip(pairs, between, strict=True):
+        cells.append(
+            (
+                _shown(pair.student.name, pair.student),
+                _shown(pair.source, pair.teacher),
+                what[0] if what else "-",
+            )
+        )
+    widths = [max(len(row[column]) for row in cells) for column in (0, 1)]
+    return [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c}" for a, b, c in cells]
+
+
+def _shown(name: str, tensor: gs.Variable) -> str:
+    return f"{name} {'x'.join(map(str, tensor.shape[1:]))}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -166,6 +166,10 @@ class Prune(Pass):
         if closed:
             notes.append(f"{100 * closed:.2f} % of them are zero")
         return Change(True, (*notes, *lines(plan.left)))
+
+    def rehearsal(self) -> Prune:
+        looks = self.criterion == "obs" or self.criterion in criteria.STATISTICS
+        return replace(self, criterion="magnitude") if looks else self
 
     def ensures(self, model: Model) -> None:
         masked = graphs.masks(model.graph)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -140,6 +140,17 @@ class Qat(Pass):
         for pair in graphs.quantizers(model.graph):
             if not (pair.scale.values > 0).all():
                 raise self.error("its scale is not above 0", node=pair.quantize.name, fix="report this")
+
+    def rehearsal(self) -> Qat:
+        return replace(
+            self,
+            concat="auto" if self.concat == "measured" else self.concat,
+            equalize=False,
+            rounding="nearest",
+            bias_correction=False,
+            reestimate_bn=False,
+            float_layers="none",
+        )
 
     def place(self, model: Model, context: Context, concat: ConcatMode) -> Placement:
         """Where pairs are to stand; ``model`` is not changed."""

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TypeVar
 
 import onnx
+import onnx_graphsurgeon as gs
 
 from onnxcomp.model import Model
 from onnxcomp.training.engine import Rewrite
@@ -28,8 +29,9 @@ from onnxcomp.training.lowering import (
 from onnxcomp.training.lowering.base import GradientLowering, Lowering
 from onnxcomp.training.lowering.operators import LATE, OPERATORS
 from onnxcomp.training.lowering.parameters import Array, Training, separate
+from onnxcomp.training.lowering.teacher import cut
 
-__all__ = ["BEFORE", "BEHIND", "PROJECTED", "Training", "lower", "lower_gradient"]
+__all__ = ["BEFORE", "BEHIND", "PROJECTED", "Training", "lower", "lower_gradient", "lower_teacher"]
 
 BEFORE: tuple[Lowering, ...] = (
     static_batch.LOWERING,
@@ -83,7 +85,25 @@ def lower(
     training.batch_size, training.without = batch_size, frozenset(without)
     for lowering in _chosen(BEFORE, without):
         training.rewrites.append(lowering.run(training))
+    if training.teacher is not None:
+        _quicken(training.teacher, training.image, without)
     return training
+
+
+def lower_teacher(model: Model, batch_size: int) -> gs.Graph | None:
+    """From images to what ``model`` reads of its teacher, for a fixed batch size; None without a teacher."""
+    teacher = cut(model.graph.copy(), model.image.name)
+    if teacher is not None:
+        static_batch.fix_teacher(teacher, model.image.name, batch_size)
+        _quicken(teacher, model.image.name, ())
+    return teacher
+
+
+def _quicken(teacher: gs.Graph, image: str, without: Collection[str]) -> None:
+    """The layout that helps a training step helps its forward part alone too."""
+    alone = Training(teacher, image, "", (), without=frozenset(without))
+    for lowering in _chosen((padding.LOWERING, channel_major.LOWERING, small_conv.LOWERING), without):
+        lowering.run(alone)
 
 
 def lower_gradient(graph: onnx.GraphProto, *, without: Collection[str] = ()) -> list[Rewrite]:

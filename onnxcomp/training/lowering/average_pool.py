@@ -28,7 +28,7 @@ def tiles(node: gs.Node) -> bool:
 
 def lower_average_pool(graph: gs.Graph) -> int:
     """Replace the student's AveragePool nodes that tile their image; returns how many."""
-    nodes = [n for n in graph.nodes if n.op == "AveragePool" and graphs.is_student(n) and tiles(n)]
+    nodes = [n for n in graph.nodes if n.op == "AveragePool" and graphs.is_trained(n) and tiles(n)]
     for node in nodes:
         source = node.inputs[0]
         batch, channels, height, width = source.shape

@@ -21,7 +21,7 @@ def lower_batch_norm(graph: gs.Graph, statistics: set[str]) -> int:
     """Replace every BatchNormalization of the student that owns its statistics; returns how many."""
     count = 0
     for node in graph.nodes:
-        if node.op != "BatchNormalization" or not graphs.is_student(node):
+        if node.op != "BatchNormalization" or not graphs.is_trained(node):
             continue
         if not {tensor.name for tensor in node.inputs[3:5]} <= statistics:
             continue

@@ -62,6 +62,20 @@ def settle(graph: gs.Graph) -> None:
     graph.toposort()
 
 
+def drop_unread(graph: gs.Graph) -> None:
+    """Drop the nodes and inputs that no output of the graph depends on, and sort the rest."""
+    graph.toposort()
+    wanted = {id(tensor) for tensor in graph.outputs}
+    for node in reversed(graph.nodes):
+        if any(id(tensor) in wanted for tensor in node.outputs):
+            wanted.update(id(tensor) for tensor in node.inputs)
+        else:
+            node.inputs.clear()
+            node.outputs.clear()
+    graph.nodes = [node for node in graph.nodes if node.outputs]
+    graph.inputs = [tensor for tensor in graph.inputs if tensor.outputs]
+
+
 def reduce_mean(
     graph: gs.Graph, tensor: gs.Tensor, output: gs.Tensor, axes: Sequence[int], keepdims: bool
 ) -> gs.Tensor:

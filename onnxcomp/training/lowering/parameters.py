@@ -14,11 +14,12 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from onnxcomp.errors import TrainingError
-from onnxcomp.model import LABELS, LOSS, Model, Role
+from onnxcomp.model import LOSS, Model, Role
 from onnxcomp.training import quantization
 from onnxcomp.training.blocks import line_aligned
 from onnxcomp.training.engine import Rewrite
 from onnxcomp.training.lowering.channel_ops import Dims
+from onnxcomp.training.lowering.teacher import cut
 
 Array = NDArray[np.float32]
 
@@ -28,10 +29,10 @@ class Training:
     """The training form: a graph, and the arrays that belong to its inputs.
 
     Attributes:
-        graph: every parameter and every array of the teacher is an input.
+        graph: every parameter is an input, and all that is read of the teacher.
         parameters: trainables, masks, scales and statistics by name: writable, aligned copies.
         roles: role of each parameter.
-        teacher: the teacher's arrays by name: aligned copies that nobody changes.
+        teacher: from the image to what ``graph`` reads of it; None where that is nothing.
         image: name of the image input; its shape in ``graph`` is static.
         logits: name of the logits output.
         losses: names of the scalar outputs, the total first.
@@ -49,7 +50,7 @@ class Training:
     losses: tuple[str, ...]
     parameters: dict[str, Array] = field(default_factory=dict)
     roles: dict[str, Role] = field(default_factory=dict)
-    teacher: dict[str, Array] = field(default_factory=dict)
+    teacher: gs.Graph | None = None
     levels: int = 127
     batch_size: int = 1
     small_convs: dict[str, tuple[Dims, Dims]] = field(default_factory=dict)
@@ -93,8 +94,7 @@ def separate(model: Model, parameters: Mapping[str, Array] | None = None) -> Tra
         TrainingError: the model has no loss, or nothing to train.
     """
     outputs = {tensor.name for tensor in model.graph.outputs}
-    inputs = {tensor.name for tensor in model.graph.inputs}
-    if LOSS not in outputs or LABELS not in inputs:
+    if LOSS not in outputs:
         raise TrainingError(
             f"the model is in {model.form.value} form and has no loss to train on",
             where="train",
@@ -104,15 +104,12 @@ def separate(model: Model, parameters: Mapping[str, Array] | None = None) -> Tra
     terms = tuple(t.name for t in model.graph.outputs if t.name in model.losses)
     levels = quantization.levels(model)
     training = Training(graph, model.image.name, model.logits.name, (LOSS, *terms), levels=levels)
+    training.teacher = cut(graph, training.image)
     for name, tensor in graph.tensors().items():
         role, given = model.roles.get(name), (parameters or {}).get(name)
         if not isinstance(tensor, gs.Constant) or tensor.dtype != np.float32:
             continue
-        if role is Role.TEACHER:
-            if tensor.values.size < 2:
-                continue
-            training.teacher[name] = _copy(tensor.values)
-        elif role is not None or given is not None:
+        if role is not None or given is not None:
             training.parameters[name] = _copy(tensor.values) if given is None else given
             if role is not None:
                 training.roles[name] = role

@@ -16,6 +16,7 @@ from onnxcomp.model import LABELS
 from onnxcomp.training.lowering import edit
 from onnxcomp.training.lowering.base import Lowering
 from onnxcomp.training.lowering.parameters import Training
+from onnxcomp.training.lowering.shapes import fold_shapes
 
 
 def fix_batch(graph: gs.Graph, image: str, batch_size: int) -> int:
@@ -30,9 +31,16 @@ def fix_batch(graph: gs.Graph, image: str, batch_size: int) -> int:
         _change_targets(graph, image, old, batch_size)
         _spread_tokens(graph, old, batch_size)
     inputs[image].shape = [batch_size, *inputs[image].shape[1:]]
-    inputs[LABELS].shape = [batch_size]
+    if LABELS in inputs:
+        inputs[LABELS].shape = [batch_size]
     edit.infer_shapes(graph)
     return len(graph.nodes)
+
+
+def fix_teacher(graph: gs.Graph, image: str, batch_size: int) -> None:
+    """The same for a teacher that was cut off; its outputs have static shapes then."""
+    fix_batch(graph, image, batch_size)
+    fold_shapes(graph)
 
 
 def _change_targets(graph: gs.Graph, image: str, old: int, new: int) -> None:
@@ -78,6 +86,12 @@ def _spread_tokens(graph: gs.Graph, old: int, new: int) -> None:
 
 
 def _lower(training: Training) -> int:
+    if training.teacher is not None:
+        fix_teacher(training.teacher, training.image, training.batch_size)
+        known = {tensor.name: tensor for tensor in training.teacher.outputs}
+        for tensor in training.graph.inputs:
+            if tensor.name in known:
+                tensor.shape, tensor.dtype = known[tensor.name].shape, known[tensor.name].dtype
     count = fix_batch(training.graph, training.image, training.batch_size)
     for node in training.graph.nodes:
         _check_size(node)

@@ -10,17 +10,18 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
-from onnxcomp import extras, memory
+from onnxcomp import memory
 from onnxcomp.errors import TrainingError
 from onnxcomp.model import LABELS, Model
-from onnxcomp.training.engine import Rewrite, StepResult
+from onnxcomp.training.engine import Hidden, Rewrite, StepResult
 from onnxcomp.training.lowering import PROJECTED, lower
 from onnxcomp.training.lowering.parameters import Array, aligned
 from onnxcomp.training.lowering.views import GRADIENT_SUFFIX
 from onnxcomp.training.ort.gradients import differentiate
+from onnxcomp.training.ort.session import bind, open_session
+from onnxcomp.training.ort.teacher import TeacherSession
 
 LARGE = 2**25  # bytes; below, giving memory back takes longer than it is worth
 
@@ -43,42 +44,49 @@ class OrtEngine:
         proto, trained = differentiate(training)
         self.parameters: dict[str, Array] = training.parameters
         self.gradients: dict[str, Array] = {name: aligned(self.parameters[name].shape) for name in trained}
+        self.trained = frozenset(trained)
         self.rewrites: Sequence[Rewrite] = training.rewrites
         self._classes = model.num_classes
         self._images = aligned((batch_size, *model.image_shape))
         self._labels = np.zeros(batch_size, np.int64)
         self._logits = aligned((batch_size, self._classes))
         self._losses = {name: aligned(()) for name in training.losses}
-        self._session = _session(proto, threads)
+        self._session = open_session(proto, threads)
+        self._reads_labels = any(entry.name == LABELS for entry in proto.graph.input)
+        self._teacher = (
+            TeacherSession(training.teacher, self._images, threads) if training.teacher is not None else None
+        )
         inputs: dict[str, NDArray[Any]] = {training.image: self._images, LABELS: self._labels}
         inputs.update(self.parameters)
-        inputs.update(training.teacher)
+        inputs.update(self._teacher.hidden if self._teacher is not None else {})
         self._inputs = inputs  # bound by address, so they must live as long as the session
         outputs = {training.logits: self._logits, **self._losses}
         outputs.update((name + GRADIENT_SUFFIX, self.gradients[name]) for name in trained)
-        self._binding = self._bind(inputs, outputs)
+        self._binding = bind(self._session, inputs, outputs)
         del training, proto
         if sum(array.nbytes for array in inputs.values()) > LARGE:
             memory.release()
 
-    def _bind(self, inputs: dict[str, NDArray[Any]], outputs: dict[str, Array]) -> Any:
-        binding = self._session.io_binding()
-        for entry in self._session.get_inputs():
-            array = inputs[entry.name]
-            binding.bind_input(entry.name, "cpu", 0, array.dtype, entry.shape, array.ctypes.data)
-        for entry in self._session.get_outputs():
-            array = outputs[entry.name]
-            binding.bind_output(entry.name, "cpu", 0, array.dtype, entry.shape, array.ctypes.data)
-        return binding
+    @property
+    def hidden(self) -> Hidden:
+        """What the last step read of the teacher, by tensor name; the arrays are written over."""
+        return {} if self._teacher is None else self._teacher.hidden
 
     def begin(self, step: int) -> None:
         """See :meth:`onnxcomp.training.engine.Engine.begin`: this one does the same at all steps."""
 
-    def step(self, images: NDArray[np.float32], labels: NDArray[np.int64]) -> StepResult:
+    def step(
+        self, images: NDArray[np.float32], labels: NDArray[np.int64], hidden: Hidden | None = None
+    ) -> StepResult:
         """See :meth:`onnxcomp.training.engine.Engine.step`."""
         self._check(images, labels)
         self._images[...] = images
         self._labels[...] = labels
+        if self._teacher is not None and hidden is None:
+            self._teacher.run()
+        elif self._teacher is not None and hidden is not None:
+            for name, array in self._teacher.hidden.items():
+                array[...] = _fitting(hidden, name, array)
         self._session.run_with_iobinding(self._binding)
         losses = {name: float(value) for name, value in self._losses.items()}
         return StepResult(losses, self._logits.copy())
@@ -98,7 +106,7 @@ class OrtEngine:
                 fix="give full batches",
             )
         # ONNX Runtime reads outside its arrays for a label that is out of range.
-        if labels.min() < 0 or labels.max() >= self._classes:
+        if self._reads_labels and (labels.min() < 0 or labels.max() >= self._classes):
             raise TrainingError(
                 f"labels {labels.min()}..{labels.max()} for a network of {self._classes} classes",
                 where="step",
@@ -106,15 +114,13 @@ class OrtEngine:
             )
 
 
-def _session(proto: onnx.ModelProto, threads: int) -> Any:
-    ort = extras.onnxruntime()
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    # Idle threads that spin take the processor from the data loader.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Q/DQ pairs are there to round, not to be fused into integer convolutions.
-    options.add_session_config_entry("session.disable_quant_qdq", "1")
-    return ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+def _fitting(hidden: Hidden, name: str, bound: NDArray[Any]) -> NDArray[Any]:
+    """What is known of the teacher's tensor ``name``, which has the shape of ``bound``."""
+    given = hidden.get(name)
+    if given is None or given.shape != bound.shape:
+        raise TrainingError(
+            f"the teacher's {name} is {'missing' if given is None else given.shape}, not {bound.shape}",
+            where="step",
+            fix="give what is read of the teacher for the images of the batch",
+        )
+    return given

@@ -12,7 +12,7 @@ import onnx_graphsurgeon as gs
 
 from onnxcomp import extras
 from onnxcomp.errors import TrainingError
-from onnxcomp.model import IR_VERSION, LABELS, LOSS, Role
+from onnxcomp.model import IR_VERSION, LOSS, Role
 from onnxcomp.training.lowering import Training, lower_gradient
 from onnxcomp.training.lowering.edit import use_microsoft
 from onnxcomp.training.lowering.views import GRADIENT_SUFFIX
@@ -70,7 +70,7 @@ def _complete(proto: onnx.ModelProto, training: Training, trained: list[str]) ->
     outputs = [onnx.helper.make_tensor_value_info(name, float32, s) for name, s in shapes.items()]
     del graph.output[:]
     graph.output.extend(outputs)
-    read = {name for node in graph.node for name in node.input} | {training.image, LABELS}
+    read = {name for node in graph.node for name in node.input} | {training.image}
     inputs = [entry for entry in graph.input if entry.name in read]
     del graph.input[:]
     graph.input.extend(inputs)

@@ -7,17 +7,28 @@ import onnx_graphsurgeon as gs
 
 from onnxcomp import extras
 from onnxcomp.model import IR_VERSION, LABELS, LOSS, Model, to_proto
+from onnxcomp.training.lowering import static_batch
 from onnxcomp.training.lowering.edit import settle
 from onnxcomp.training.lowering.parameters import Training, separate
-from onnxcomp.training.lowering.static_batch import fix_batch
 from tests.training import networks
 
 
 def skeleton(model: Model, batch_size: int = networks.BATCH) -> Training:
     """Parameters as inputs and static shapes, nothing else lowered."""
     training = separate(model)
-    fix_batch(training.graph, training.image, batch_size)
+    training.batch_size = batch_size
+    static_batch.LOWERING.rewrite(training)
     return training
+
+
+def hidden(training: Training, images: np.ndarray) -> dict[str, np.ndarray]:
+    """What the teacher says of the images, by tensor name."""
+    if training.teacher is None:
+        return {}
+    proto = gs.export_onnx(training.teacher, do_type_check=False)
+    proto.ir_version = IR_VERSION
+    names = [tensor.name for tensor in training.teacher.outputs]
+    return _run(proto.SerializeToString(), {training.image: images}, names)
 
 
 def run(training: Training, seed: int = 0) -> dict[str, np.ndarray]:
@@ -27,7 +38,7 @@ def run(training: Training, seed: int = 0) -> dict[str, np.ndarray]:
     proto.ir_version = IR_VERSION
     image = training.graph.tensors()[training.image]
     images, labels = networks.batch(seed, image.shape[2], image.shape[0])
-    feeds = {training.image: images, LABELS: labels, **training.parameters, **training.teacher}
+    feeds = {training.image: images, LABELS: labels, **training.parameters, **hidden(training, images)}
     return _run(proto.SerializeToString(), feeds, [training.logits, *training.losses])
 
 

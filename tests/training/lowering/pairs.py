@@ -15,6 +15,7 @@ from onnxcomp.training.lowering import lower
 from onnxcomp.training.lowering.views import GRADIENT_SUFFIX
 from onnxcomp.training.ort.gradients import differentiate
 from tests.training import networks
+from tests.training.lowering.forward import hidden
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,9 @@ def run(
         for name in node.input:
             readers.setdefault(name, []).append(node)
     shapes = {e.name: [d.dim_value for d in e.type.tensor_type.shape.dim] for e in proto.graph.input}
-    feeds = {**training.parameters, **training.teacher, **(arrays or {})}
-    feeds = {name: array.reshape(shapes[name]) for name, array in feeds.items() if name in shapes}
     images, labels = networks.batch(size=model.image_shape[1])
+    feeds = {**training.parameters, **hidden(training, images), **(arrays or {})}
+    feeds = {name: array.reshape(shapes[name]) for name, array in feeds.items() if name in shapes}
     feeds |= {training.image: images, LABELS: labels}
     found = list(_pairs(model, proto, readers))
     wanted = {name for one in found for name in one[:3] if name}

@@ -39,7 +39,8 @@ QUANTISED = (merge_masks.LOWERING.name, integer_kernels.LOWERING.name, projected
 def compression(name: str, lowering: str) -> Model:
     """Quantised only where the lowering is about that: else a sum in another order may move a level."""
     passes = "qat,distill" if lowering in QUANTISED else "distill"
-    return networks.zoo_compression(name, passes if name == "mlp" else f"prune,{passes}", size=16)
+    masked = name != "mlp" and lowering != views.LOWERING.name  # a masked weight is no view of a parameter
+    return networks.zoo_compression(name, f"prune,{passes}" if masked else passes, size=16)
 
 
 def stepped(model: Model, without: tuple[str, ...]) -> tuple[Engine, StepResult]:

@@ -26,8 +26,11 @@ def test_parameters_become_inputs_and_the_teacher_too() -> None:
     wanted = {name for name, role in model.roles.items() if role is not Role.TEACHER}
     assert set(training.parameters) == wanted
     inputs = {tensor.name for tensor in training.graph.inputs}
-    assert inputs == {"input", "labels", *training.parameters, *training.teacher}
-    assert all(name.startswith("teacher/") for name in training.teacher)
+    assert training.teacher is not None
+    hidden = {tensor.name for tensor in training.teacher.outputs}
+    assert inputs == {"input", "labels", *training.parameters, *hidden}
+    assert all(name.startswith("teacher/") for name in hidden)
+    assert not any(node.name.startswith("teacher/") for node in training.graph.nodes)
     values = model.constants()["features.conv0.weight"].values
     np.testing.assert_array_equal(training.parameters["features.conv0.weight"], values)
     assert not np.shares_memory(training.parameters["features.conv0.weight"], values)

@@ -122,11 +122,20 @@ def test_an_operator_without_gradient_before_every_weight_does_no_harm() -> None
 
 def test_nothing_backward_for_the_teacher() -> None:
     model = networks.zoo_compression("densenet", "distill")
-    proto, trained = differentiate(lower(model, 2))
+    training = lower(model, 2)
+    proto, trained = differentiate(training)
     assert set(trained) == {n for n, role in model.roles.items() if role is Role.TRAINABLE}
-    backward = [n.name for n in proto.graph.node if n.name.startswith("teacher/") and "Grad" in n.name]
-    assert not backward
-    assert {i.name for i in proto.graph.input} >= {"teacher/features.conv0.weight"}
+    assert training.teacher is not None
+    hidden = {tensor.name for tensor in training.teacher.outputs}
+    inputs = {entry.name for entry in proto.graph.input}
+    assert {name for name in inputs if name.startswith("teacher/")} == hidden
+    assert not {node.name for node in training.teacher.nodes} & {node.name for node in proto.graph.node}
+    weights = {name for name, role in model.roles.items() if role is Role.TEACHER}
+    read = inputs | {initializer.name for initializer in proto.graph.initializer}
+    assert not weights & read
+    assert not [
+        name for node in proto.graph.node for name in node.output if name in {f"{h}_grad" for h in hidden}
+    ]
 
 
 CONVOLUTIONS: dict[str, dict[str, Any]] = {

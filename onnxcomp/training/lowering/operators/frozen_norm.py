@@ -26,5 +26,5 @@ LOWERING = lowering(
     "running statistics",
     "BatchNormalization of the student whose running statistics stay as they are",
     {"BatchNormalization": _batch_norm},
-    graphs.is_student,
+    graphs.is_trained,
 )

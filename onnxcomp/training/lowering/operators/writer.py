@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxcomp import graphs
 from onnxcomp.training.lowering import edit
 from onnxcomp.training.lowering.base import Lowering
 
@@ -90,13 +89,8 @@ def rewrite(
 
 
 def trained(node: gs.Node) -> bool:
-    """A standard operator that computes floats, not in the teacher, which has no gradient."""
-    return (
-        not node.name.startswith(graphs.TEACHER_PREFIX)
-        and not node.domain
-        and bool(node.outputs)
-        and node.outputs[0].dtype in (None, np.float32)
-    )
+    """A standard operator that computes floats."""
+    return not node.domain and bool(node.outputs) and node.outputs[0].dtype in (None, np.float32)
 
 
 def lowering(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from onnxcomp import model as models
 from onnxcomp.models import build
-from onnxcomp.passes.distill.stages import stage_ends
+from onnxcomp.passes.distill.ends import stage_ends
 from tests import zoo
 
 

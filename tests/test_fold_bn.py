@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from onnxcomp.deploy import qdq
-from onnxcomp.deploy.fold_bn import fold_bn
+from onnxcomp.fold_bn import fold_bn
 from tests.deploy.test_qdq import pair, run
 
 CHANNELS = 6

@@ -19,8 +19,8 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from onnxcomp import graphs
-from onnxcomp.deploy.affine import UnsuitableError, affine
-from onnxcomp.deploy.qdq import scale_integers
+from onnxcomp.affine import UnsuitableError, affine
+from onnxcomp.integers import scale_integers
 
 FOLDABLE = ("Conv", "ConvTranspose", "Gemm")
 _LARGEST = float(np.finfo(np.float32).max)

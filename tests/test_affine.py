@@ -6,9 +6,9 @@ import numpy as np
 import onnx_graphsurgeon as gs
 import pytest
 
-from onnxcomp.deploy.affine import UnsuitableError, affine
-from tests.deploy.test_fold_bn import CHANNELS, batch_norm
+from onnxcomp.affine import UnsuitableError, affine
 from tests.deploy.test_qdq import run
+from tests.test_fold_bn import CHANNELS, batch_norm
 
 
 def norm(**values: Any) -> gs.Graph:

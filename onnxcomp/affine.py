@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 class UnsuitableError(Exception):
-    """Why one node stays as it is; never leaves :mod:`onnxcomp.deploy`."""
+    """Why one node stays as it is; never reaches a user."""
 
 
 @dataclass(frozen=True)
