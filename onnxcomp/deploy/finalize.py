@@ -10,18 +10,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnxcomp import graphs, recipe
 from onnxcomp.deploy import layer_norm, qdq
 from onnxcomp.deploy.crop import Crops, crop_kernels
 from onnxcomp.deploy.dla import Dla, dla_form
-from onnxcomp.deploy.fold_bn import Folds, fold_bn
 from onnxcomp.deploy.integer import Integer, Kernels, integer_form, kernels
 from onnxcomp.deploy.opset import lower_opset
 from onnxcomp.deploy.targets import Target
 from onnxcomp.errors import ModelError
+from onnxcomp.fold_bn import Folds, fold_bn
+from onnxcomp.masks import multiply_masks
 from onnxcomp.model import Form, Model
 from onnxcomp.passes.channels.dead import cut_dead
 from onnxcomp.passes.channels.masks import mask_pattern
@@ -104,7 +104,7 @@ def finalize_report(model: Model, target: Target, *, fold: bool = True) -> tuple
     result = student(model)
     graph = result.graph
     removed = len(model.graph.nodes) - len(graph.nodes)
-    masks, masked = _multiply_masks(graph)
+    masks, masked = multiply_masks(graph)
     alignment = int(model.given.get("alignment", target.alignment))
     applied = recipe.parse(model.recipe).passes if model.recipe else ()
     # Following single channels takes long; without a channel whose weights are all 0 none is dead.
@@ -179,26 +179,3 @@ def _is_empty_somewhere(weight: graphs.Weight) -> bool:
     alive = values != 0
     axes = (0, 1) if weight.node.op in ("Conv", "ConvTranspose") else range(values.ndim)
     return not all(alive.any(tuple(o for o in range(values.ndim) if o != axis)).all() for axis in axes)
-
-
-def _multiply_masks(graph: gs.Graph) -> tuple[int, int]:
-    """Replace each ``prune/`` Mul by the masked weight; returns (masks, weights that became 0)."""
-    nodes = [node for node in graph.nodes if graphs.mask_of(node) is not None]
-    masked = 0
-    for node in nodes:
-        weight, mask = node.inputs
-        if not isinstance(weight, gs.Constant):
-            raise ModelError("masks a tensor that is not constant", where=node.name, fix="apply prune again")
-        output = node.outputs[0]
-        keep = mask.values != 0
-        # Not just a product: 0 times a negative weight is -0, and 0 times infinity is not 0.
-        values = np.zeros(keep.shape, np.float32)
-        np.multiply(weight.values, mask.values, out=values, where=keep)
-        masked += int(keep.size - np.count_nonzero(keep))
-        node.inputs.clear()
-        node.outputs.clear()
-        # Someone else may read the weight unmasked; then the masked one keeps its own name.
-        constant = gs.Constant(output.name if weight.outputs else weight.name, values)
-        graphs.rewire(output, constant, list(output.outputs))
-    graph.cleanup(remove_unused_graph_inputs=False)
-    return len(nodes), masked

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from onnxcomp.deploy import qdq
 from onnxcomp.deploy.crop import Crops, crop_kernels
 from onnxcomp.deploy.finalize import finalize_report
-from onnxcomp.deploy.targets import TARGETS
 from onnxcomp.model import from_proto
 from onnxcomp.models.densenet import DenseNet
+from tests.deploy.kinds import KINDS
 from tests.deploy.networks import compressed, images, logits
 from tests.deploy.test_qdq import pair, run
 
@@ -138,7 +138,7 @@ def test_every_target_gets_the_smaller_kernels() -> None:
     before = from_proto(net.proto("dense", num_classes=10, input_size=32, stem="cifar", seed=1))
     batch = images(before, 8)
     expected = logits(before, batch)
-    for target in TARGETS.values():
+    for target in KINDS.values():
         after, report = finalize_report(before, target)
         assert report.crops == Crops(2, 2 * 8 * 16 * 4)
         assert f"cropped 2 kernels: {2 * 8 * 16 * 4:,} weights only met padding" in report.lines()
@@ -146,12 +146,12 @@ def test_every_target_gets_the_smaller_kernels() -> None:
         assert np.abs(logits(after, batch) - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", KINDS)
 def test_quantized_kernels_too(target: str) -> None:
     net = DenseNet(growth=4, blocks=(1, 1, 1, 1, 1, 1), features=8)
     before = from_proto(net.proto("dense", num_classes=10, input_size=32, stem="cifar", seed=1))
-    after, report = finalize_report(compressed(before, "qat"), TARGETS[target])
+    after, report = finalize_report(compressed(before, "qat"), KINDS[target])
     assert report.crops == Crops(1, 8 * 16 * 4)
-    stored = "" if TARGETS[target].weights == "float" else ".quantized"
+    stored = "" if KINDS[target].weights == "float" else ".quantized"
     weight = after.constants()[f"features.denseblock6.denselayer1.conv2.weight{stored}"]
     assert weight.values.shape == (4, 16, 1, 1)

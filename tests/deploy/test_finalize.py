@@ -11,13 +11,14 @@ from onnx import numpy_helper
 
 from onnxcomp import graphs, runtime
 from onnxcomp.deploy.finalize import finalize, finalize_report
-from onnxcomp.deploy.targets import TARGETS, get_target
+from onnxcomp.deploy.targets import get_target
 from onnxcomp.errors import ModelError
 from onnxcomp.model import Form, Model, Preprocessing, from_proto, load, save, to_proto
 from onnxcomp.passes.channels import find
 from onnxcomp.passes.channels.masks import close
 from onnxcomp.report.layers import layers
 from tests import zoo
+from tests.deploy.kinds import KINDS
 from tests.deploy.networks import compressed, images, logits, postactivation
 from tests.passes.channels.small import half
 
@@ -67,10 +68,10 @@ def test_deployable_equals_compression(name: str, text: str) -> None:
             assert relative(expected, answers) <= FLOAT_TOLERANCE
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", KINDS)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_file_is_what_the_target_takes(name: str, target: str) -> None:
-    wanted = TARGETS[target]
+    wanted = KINDS[target]
     before = model(name, f"{PRUNE},qat,distill", opset=21)
     proto = to_proto(finalize(before, wanted))
     onnx.checker.check_model(proto, full_check=True)
@@ -89,7 +90,7 @@ def test_the_file_is_what_the_target_takes(name: str, target: str) -> None:
 
 @pytest.mark.parametrize("target", FORMS)
 def test_quantization_takes_the_targets_form(target: str) -> None:
-    wanted = TARGETS[target]
+    wanted = KINDS[target]
     before = model("postactivation", "qat")
     result = finalize(before, wanted)
     graph, stored_tensors = result.graph, to_proto(result).graph.initializer
@@ -115,7 +116,7 @@ def test_quantization_takes_the_targets_form(target: str) -> None:
     assert len(pairs) - len(activations) == (4 if wanted.weights == "float" else 0)
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", KINDS)
 @pytest.mark.parametrize("text", [PRUNE, f"{PRUNE},qat"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_masked_weight_is_0_in_the_file(name: str, text: str, target: str) -> None:
@@ -211,7 +212,7 @@ def widths(model: Model) -> dict[str, int]:
     return {w.name: int(w.tensor.shape[w.axis]) for w in graphs.weights(model.graph)}
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", KINDS)
 def test_widths_follow_what_the_file_says_before_what_the_target_wants(target: str) -> None:
     wanted = get_target(target).alignment
     assert wanted > 8
@@ -237,7 +238,7 @@ def test_without_dead_channels_no_width_changes(text: str) -> None:
     assert list(widths(result).values()) == list(widths(before).values())
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", KINDS)
 def test_the_model_given_is_not_changed(target: str) -> None:
     before = model("postactivation", f"{PRUNE},qat,distill", opset=21)
     bytes_before = to_proto(before).SerializeToString()
@@ -292,7 +293,7 @@ def test_the_report_says_what_runs_in_integers() -> None:
         "6 BatchNormalization are depthwise convolutions now",
         "24 of 24 operators in integer kernels",
     ]
-    for target in TARGETS:
+    for target in KINDS:
         plain = finalize_report(model("densenet"), get_target(target))[1]
         assert (plain.kernels, plain.notes) == (None, ())
         assert plain.lines() == []

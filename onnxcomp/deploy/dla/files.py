@@ -14,6 +14,7 @@ import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from onnxcomp.deploy.trtexec.version import Version
 from onnxcomp.errors import ModelError
 
 ALGORITHM = "EntropyCalibration2"
@@ -28,13 +29,7 @@ def calibration_text(scales: Mapping[str, float], tensorrt: tuple[int, int, int]
         tensorrt: version that is to read it.
     """
     lines = [f"{name}: {struct.pack('>f', scale).hex()}\n" for name, scale in scales.items()]
-    return f"TRT-{_number(tensorrt)}-{ALGORITHM}\n" + "".join(lines)
-
-
-def _number(version: tuple[int, int, int]) -> int:
-    """``NV_TENSORRT_VERSION`` of NvInferVersion.h: 8502 for 8.5.2, 100300 for 10.3.0."""
-    major, minor, patch = version
-    return major * 1000 + minor * 100 + patch if major < 10 else major * 10000 + minor * 100 + patch
+    return f"TRT-{Version(*tensorrt).number}-{ALGORITHM}\n" + "".join(lines)
 
 
 def read_calibration(path: Path) -> dict[str, float]:

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnxcomp import graphs
-from onnxcomp.deploy.affine import Affine, UnsuitableError, affine
+from onnxcomp.affine import Affine, UnsuitableError, affine
 from onnxcomp.deploy.integer.pairs import dequantizer, encoding, quantizers
 
 LEVELS = 127

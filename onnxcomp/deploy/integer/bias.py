@@ -7,9 +7,9 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from onnxcomp import graphs
-from onnxcomp.deploy.affine import UnsuitableError
-from onnxcomp.deploy.fold_bn import bias_values
+from onnxcomp.affine import UnsuitableError
 from onnxcomp.deploy.integer.pairs import Encoding, dequantizer, encoding, quantizers
+from onnxcomp.fold_bn import bias_values
 
 _LARGEST = 2**31 - 1
 _DIGITS = 20

@@ -1,42 +1,29 @@
-"""What a DLA runs, and in INT8: TensorRT Developer Guide 8.5, 12, "Layer Support and Restrictions".
-
-What it does not run TensorRT gives to the GPU, if ``--allowGPUFallback`` is there.
-"""
+"""What a DLA takes of a whole network, and in INT8: TensorRT Developer Guide 8.5, 12."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnxcomp.deploy.dla.files import read_calibration
 from onnxcomp.deploy.dla.propagate import EQUAL, ends, is_float, spread
 from onnxcomp.deploy.lint import pairs
-from onnxcomp.deploy.lint.network import Network, name_of, sizes
-from onnxcomp.deploy.lint.report import Where
-from onnxcomp.deploy.lint.rule import Hit, Rule, Scope
+from onnxcomp.deploy.lint.dla_limits import DLA, GUIDE, SHAPES, on_gpu
+from onnxcomp.deploy.lint.dla_precision import float_layers, fp16, scales
+from onnxcomp.deploy.lint.network import Network, constant, name_of, sizes, values
+from onnxcomp.deploy.lint.rule import Hit, Rule
 from onnxcomp.deploy.targets import Target
-from onnxcomp.deploy.write import CALIBRATION, PRECISIONS
+from onnxcomp.deploy.write import CALIBRATION
 from onnxcomp.errors import ModelError
 
-DLA = Scope("dla")
-_OPERATORS = """
-Add AveragePool BatchNormalization Clip Concat Conv ConvTranspose Flatten Gemm Identity LeakyRelu LRN
-MatMul Max MaxPool Min Mul PRelu Relu Reshape Resize Sigmoid Squeeze Sub Sum Tanh Transpose Unsqueeze
-Upsample Dropout QuantizeLinear DequantizeLinear
-"""
-OPERATORS = frozenset(_OPERATORS.split())
-ORIN_OPERATORS = frozenset({"Abs", "Equal", "Slice", "Softmax"})
-SHAPES = frozenset({"Constant", "ConstantOfShape", "Shape"})
-GUIDE = "Developer Guide 8.5, 12"
-LIMITS: dict[str, tuple[tuple[str, int, int], ...]] = {
-    "Conv": (("kernel_shape", 1, 32), ("pads", 0, 31), ("strides", 1, 8), ("dilations", 1, 32)),
-    "ConvTranspose": (("kernel_shape", 1, 32), ("pads", 0, 0), ("strides", 1, 32), ("dilations", 1, 1)),
-    **dict.fromkeys(("AveragePool", "MaxPool"), (("kernel_shape", 1, 8), ("pads", 0, 7), ("strides", 1, 16))),
-}
-MOST_CHANNELS = 8192
 SAME = 1 + 1e-6  # scales are float32
+MOST_IMAGES, MOST_PIXELS = 4096, 8192
+LOADABLES = 16
+GROUP, KEPT = 4, 2
+SPARSE_WEIGHTS = 256 * 1024
+SPARSE_OUTPUTS = frozenset({0, 1, 2, 4, 8, 16, 32})  # of the remainder by 64
 
 
 def _pairs(network: Network, target: Target) -> Iterator[Hit]:
@@ -44,62 +31,41 @@ def _pairs(network: Network, target: Target) -> Iterator[Hit]:
         yield Hit(name_of(node), f"{node.op} in a network for the DLA")
 
 
-def _operators(network: Network, target: Target) -> Iterator[Hit]:
-    orin = target.two_four is not None  # its DLA is the one with structured sparsity
-    for node in network.graph.nodes:
-        known = node.op in OPERATORS or (orin and node.op in ORIN_OPERATORS)
-        if known or node.op in SHAPES or not node.outputs or not is_float(node.outputs[0]):
-            continue
-        if all(pairs.is_constant(tensor) for tensor in node.inputs if not tensor.is_empty()):
-            continue
-        yield Hit(name_of(node), f"{node.op} is not among its operators")
-
-
-def _limits(network: Network, target: Target) -> Iterator[Hit]:
-    for node in network.graph.nodes:
-        for attribute, least, most in LIMITS.get(node.op, ()):
-            found = _numbers(node, attribute)
-            if found and not least <= min(found) <= max(found) <= most:
-                yield Hit(
-                    name_of(node), f"{attribute} of {node.op} is {found}, and {least} to {most} are possible"
-                )
-        if node.op in ("Conv", "ConvTranspose"):
-            yield from _channels(node)
-
-
-def _numbers(node: gs.Node, attribute: str) -> Sequence[int]:
-    found = node.attrs.get(attribute)
-    if found is None and attribute == "kernel_shape" and node.op in ("Conv", "ConvTranspose"):
-        shape = sizes(pairs.source(node.inputs[1])) if len(node.inputs) > 1 else None
-        found = [size for size in (shape or ())[2:] if size is not None]
-    return [int(number) for number in found or ()]
-
-
-def _channels(node: gs.Node) -> Iterator[Hit]:
-    maps, group = sizes(node.outputs[0]), int(node.attrs.get("group", 1))
-    channels = (maps or (None, None))[1:2]
-    if channels and channels[0] is not None and channels[0] > MOST_CHANNELS:
-        yield Hit(name_of(node), f"{node.op} has {channels[0]} channels, and {MOST_CHANNELS} are possible")
-    if node.op == "ConvTranspose" and group != 1:
-        yield Hit(name_of(node), f"ConvTranspose has {group} groups, and 1 is possible")
-    if maps is not None and len(maps) != 4:
-        yield Hit(name_of(node), f"{node.op} has {len(maps) - 2} spatial dimensions, and 2 are possible")
-
-
-def _concat_axis(network: Network, target: Target) -> Iterator[Hit]:
-    for node in network.graph.nodes:
-        rank = len(sizes(node.outputs[0]) or ()) if node.outputs else 0
-        if node.op != "Concat" or not rank or not is_float(node.outputs[0]):
-            continue
-        axis = int(node.attrs.get("axis", 1)) % rank
-        if rank != 4 or axis != 1:
-            yield Hit(name_of(node), f"Concat along axis {axis} of {rank}")
-
-
-def _free_shape(network: Network, target: Target) -> Iterator[Hit]:
+def _shape(network: Network, target: Target) -> Iterator[Hit]:
+    """A free batch is none: ``onnxcomp build`` names it, and trtexec takes 1 for it."""
     for tensor in network.graph.inputs:
-        if None in (sizes(tensor) or ()):
+        batch, *others = sizes(tensor) or (None,)
+        if None in others:
             yield Hit("", f"the shape of input {tensor.name} is not fixed")
+        if batch is not None and batch > MOST_IMAGES:
+            yield Hit("", f"the batch is {batch}, and {MOST_IMAGES} are possible")
+        if any(size is not None and size > MOST_PIXELS for size in others):
+            yield Hit("", f"input {tensor.name} is larger than {MOST_PIXELS} in one direction")
+
+
+def _loadables(network: Network, target: Target) -> Iterator[Hit]:
+    gpu = on_gpu(network, target)
+    computed = [node for node in network.graph.nodes if node.outputs and is_float(node.outputs[0])]
+    there = [node for node in computed if node.op not in SHAPES and name_of(node) not in gpu]
+    count = _pieces(there)
+    if count > LOADABLES:
+        yield Hit("", f"it falls into {count} pieces at least, and {LOADABLES} fit a core")
+
+
+def _pieces(nodes: list[gs.Node]) -> int:
+    """Number of groups of nodes that are joined by tensors."""
+    inside, seen, count = {id(node) for node in nodes}, set[int](), 0
+    for first in nodes:
+        count += id(first) not in seen
+        waiting = [first]
+        while waiting:
+            node = waiting.pop()
+            if id(node) in seen or id(node) not in inside:
+                continue
+            seen.add(id(node))
+            waiting += [other for tensor in node.inputs for other in tensor.inputs]
+            waiting += [other for tensor in node.outputs for other in tensor.outputs]
+    return count
 
 
 def _cache(network: Network, target: Target) -> Iterator[Hit]:
@@ -113,47 +79,50 @@ def _cache(network: Network, target: Target) -> Iterator[Hit]:
         yield Hit("", f"{path.name}: {error.what}")
 
 
-def _scales(network: Network) -> Mapping[str, float] | None:
-    """The calibration cache beside the file; None where there is none that can be read."""
-    path = network.path.with_suffix(CALIBRATION)
-    try:
-        return read_calibration(path) if path.exists() else None
-    except ModelError:
-        return None  # calibration-cache says why
-
-
-def _fp16(path: Path) -> set[str]:
-    """Layers that the list beside the file runs in FP16."""
-    beside = path.with_suffix(PRECISIONS)
-    text = beside.read_text(encoding="utf-8") if beside.exists() else ""
-    return {entry.rpartition(":")[0] for entry in text.split(",")}
-
-
 def _unequal(network: Network, target: Target) -> Iterator[Hit]:
-    scales = _scales(network)
-    fp16 = _fp16(network.path)
-    for node in network.graph.nodes if scales else ():
-        if node.op in EQUAL and node.name not in fp16 and spread(node, scales or {}) > SAME:
+    known, listed = scales(network) or {}, fp16(network.path)
+    for node in network.graph.nodes if known else ():
+        if node.op in EQUAL and node.name not in listed and spread(node, known) > SAME:
             yield Hit(name_of(node), f"the scales around {node.op} are not equal")
 
 
 def _unscaled(network: Network, target: Target) -> Iterator[Hit]:
-    scales = _scales(network)
-    for node in network.graph.nodes if scales else ():
-        if not node.outputs or node.op in SHAPES or not is_float(node.outputs[0]):
+    """Those that the list beside the file runs in FP16 are meant so."""
+    known, listed = scales(network) or {}, fp16(network.path)
+    for node in network.graph.nodes if known else ():
+        if not node.outputs or node.op in SHAPES or node.name in listed or not is_float(node.outputs[0]):
             continue
-        if any(name not in (scales or {}) for name in ends(node)):
+        if any(name not in known for name in ends(node)):
             yield Hit(name_of(node), "it reads or writes a tensor without a scale")
 
 
-def coverage(network: Network) -> Where | None:
-    """Which layers have scales all around and are not listed as FP16; None without a calibration cache."""
-    scales, fp16 = _scales(network), _fp16(network.path)
-    if scales is None:
-        return None
-    found = [layer.node for layer in pairs.layers(network)]
-    floats = [n.name for n in found if n.name in fp16 or any(name not in scales for name in ends(n))]
-    return Where(len(found) - len(floats), len(found), tuple(floats))
+def _sparse(network: Network, target: Target) -> Iterator[Hit]:
+    if target.two_four is None:
+        return
+    convolutions = [layer.node for layer in pairs.layers(network) if layer.node.op == "Conv"]
+    floats = {id(node) for node in float_layers(network, convolutions)}
+    for node in convolutions:
+        weight = values(constant(node.inputs[1]))
+        if weight is None or not _is_two_four(weight):
+            continue
+        outputs, inputs = weight.shape[:2]
+        reasons = {
+            "it is not in INT8": id(node) in floats,
+            f"it has {inputs} input channels": inputs < target.two_four,
+            f"it has {outputs} output channels": outputs % 64 not in SPARSE_OUTPUTS,
+            f"it has {weight.size:,} weights": weight.size > SPARSE_WEIGHTS,
+        }
+        found = [reason for reason, holds in reasons.items() if holds]
+        if found:
+            yield Hit(name_of(node), f"its weight is 2:4, and {found[0]}")
+
+
+def _is_two_four(weight: np.ndarray) -> bool:
+    """Of four neighbouring input channels at most two are not 0, at each place of each kernel."""
+    if weight.shape[1] % GROUP:
+        return False
+    alive = np.moveaxis(weight != 0, 1, -1).reshape(-1, GROUP)
+    return bool(np.all(np.count_nonzero(alive, axis=1) <= KEPT))
 
 
 RULES = (
@@ -166,37 +135,22 @@ RULES = (
         _pairs,
     ),
     Rule(
-        "dla-operator",
-        "warning",
-        DLA,
-        f"other ones run on the GPU, with --allowGPUFallback ({GUIDE}.2, and operators/README.md"
-        " of NVIDIA/Deep-Learning-Accelerator-SW)",
-        "replace it by what the DLA has, or let it run on the GPU",
-        _operators,
-    ),
-    Rule(
-        "dla-limits",
-        "warning",
-        DLA,
-        f"beyond these a layer runs on the GPU, with --allowGPUFallback ({GUIDE}.2)",
-        "choose a smaller one, or let it run on the GPU",
-        _limits,
-    ),
-    Rule(
-        "dla-concat-axis",
-        "warning",
-        DLA,
-        f'"DLA supports concatenation only along the channel axis" ({GUIDE}.2)',
-        "join channels, or let it run on the GPU",
-        _concat_axis,
-    ),
-    Rule(
         "dla-shape",
         "warning",
         DLA,
-        f"the DLA takes fixed shapes: minimum, optimum and maximum must be equal ({GUIDE}.2)",
+        "the DLA takes fixed shapes, at most 4096 images and 8192 in other directions (general restrictions,"
+        f" {GUIDE}.2)",
         "name the sizes when you build it: trtexec --shapes=input:1x3x32x32",
-        _free_shape,
+        _shape,
+    ),
+    Rule(
+        "dla-loadables",
+        "warning",
+        DLA,
+        "each layer for the GPU cuts the network, and a core holds 16 pieces at once (general restrictions,"
+        f" {GUIDE}.2)",
+        "replace operators that the DLA has not, or run the whole network on the GPU",
+        _loadables,
     ),
     Rule(
         "calibration-cache",
@@ -220,7 +174,17 @@ RULES = (
         DLA,
         '"Missing scale and zero-point for tensor ..., expect fall back to non-int8 implementation for any'
         ' layer consuming or producing given tensor" (TensorRT)',
-        "quantise what it reads and writes, or leave it in FP16",
+        "quantise what it reads and writes, or list the layer as fp16",
         _unscaled,
+    ),
+    Rule(
+        "dla-sparse",
+        "warning",
+        DLA,
+        "the DLA of the Orin has sparse kernels for INT8 convolutions of more than 64 input channels, of at"
+        " most 256K weights, and of 64 n + 0, 1, 2, 4, 8, 16 or 32 output channels; others it computes dense"
+        f" ({GUIDE}.7)",
+        "prune it without the pattern, or change its channels",
+        _sparse,
     ),
 )

@@ -40,6 +40,13 @@ def _int8_weights(network: Network, target: Target) -> Iterator[Hit]:
             yield Hit(name_of(node), "it dequantises a constant that is stored in INT8")
 
 
+def _weight_types(network: Network, target: Target) -> Iterator[Hit]:
+    for node in pairs.pair_nodes(network):
+        stored = constant(node.inputs[0]) if node.op == pairs.QUANTIZE else None
+        if stored is not None and dtype(stored) != np.dtype(np.float32).name:
+            yield Hit(name_of(node), f"it quantises a constant of {dtype(stored)}")
+
+
 def _computed_weights(network: Network, target: Target) -> Iterator[Hit]:
     for layer in pairs.layers(network):
         before = producer(pairs.source(layer.weight))
@@ -113,6 +120,13 @@ def _behind_layer(network: Network, target: Target) -> Iterator[Hit]:
             yield Hit(name_of(node), f"it stands between {before.op} and {found}")
 
 
+def _transpose_norm(network: Network, target: Target) -> Iterator[Hit]:
+    for layer in pairs.layers(network):
+        readers = [reader.op for reader in layer.node.outputs[0].outputs]
+        if layer.node.op == "ConvTranspose" and layer.quantized and "BatchNormalization" in readers:
+            yield Hit(name_of(layer.node), "an INT8 ConvTranspose with BatchNormalization behind it")
+
+
 def _residual(network: Network, target: Target) -> Iterator[Hit]:
     for node in network.graph.nodes:
         given = [pairs.dequantizer(tensor) for tensor in node.inputs]
@@ -159,6 +173,14 @@ RULES = (
         " (Developer Guide 8.5, 7.4.2)",
         "finalize for this target: float32 weights in front of QuantizeLinear and DequantizeLinear",
         _int8_weights,
+    ),
+    Rule(
+        "weight-type",
+        "error",
+        OLD,
+        '"Weights of Q/DQ models must be specified using FP32" (Developer Guide 8.5, 7.4.1)',
+        "store the weight as float32",
+        _weight_types,
     ),
     Rule(
         "computed-weight",
@@ -219,6 +241,14 @@ RULES = (
         ' ("Do not simulate batch-normalization and ReLU fusions", Developer Guide 8.5, 7.4)',
         "quantise what the activation gives instead",
         _behind_layer,
+    ),
+    Rule(
+        "transpose-norm",
+        "warning",
+        GPU,
+        '"no support for Q/DQ + convTranspose + BN fusion yet" (TensorRT issue 3412)',
+        "finalize for this target, which folds it",
+        _transpose_norm,
     ),
     Rule(
         "residual",

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from onnxcomp.deploy.lint import cpu, dla, layers, operators, pairs, qdq, session
+from onnxcomp.deploy.lint import cpu, dla, dla_limits, dla_precision, layers, operators, pairs, qdq, session
 from onnxcomp.deploy.lint.network import Network, name_of, read
 from onnxcomp.deploy.lint.report import Report, Where
 from onnxcomp.deploy.lint.rule import Rule, findings
 from onnxcomp.deploy.targets import Target
 
-RULES: tuple[Rule, ...] = (*operators.RULES, *qdq.RULES, *layers.RULES, *cpu.RULES, *dla.RULES)
+RULES: tuple[Rule, ...] = (
+    *operators.RULES,
+    *qdq.RULES,
+    *layers.RULES,
+    *cpu.RULES,
+    *dla.RULES,
+    *dla_limits.RULES,
+)
 
 
 def lint(path: Path, target: Target, *, run: bool = True) -> Report:
@@ -40,7 +47,7 @@ def lint(path: Path, target: Target, *, run: bool = True) -> Report:
 
 def _int8(network: Network, target: Target) -> Where | None:
     if target.dla:
-        return dla.coverage(network)
+        return dla_precision.coverage(network)
     quantized = any(pairs.pair_nodes(network))
     if quantized and target.tensorrt is None:
         return cpu.coverage(network)

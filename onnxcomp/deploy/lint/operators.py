@@ -45,6 +45,7 @@ SINCE: dict[str, tuple[int, ...]] = {
 """Version of the parser that first took an operator."""
 INTEGER_OPS = ("ConvInteger", "DynamicQuantizeLinear", "MatMulInteger")
 LOCAL_FUNCTIONS = (9, 0)
+POOLS = ("AveragePool", "LpPool", "MaxPool")
 LEAST_OPSET = 9  # of 10 and 11
 _TABLE = "onnx-tensorrt, docs/operators.md"
 
@@ -93,6 +94,15 @@ def _integer(network: Network, target: Target) -> Iterator[Hit]:
             yield Hit(name_of(node), f"{node.op} computes on integers")
 
 
+def _pooling(network: Network, target: Target) -> Iterator[Hit]:
+    for node in network.everywhere():
+        if node.op in POOLS and any(size != 1 for size in node.attrs.get("dilations") or ()):
+            yield Hit(name_of(node), f"{node.op} has dilations {list(node.attrs['dilations'])}")
+        indices = node.outputs[1:] if node.op == "MaxPool" else []
+        if any(tensor.outputs or network.is_output(tensor) for tensor in indices):
+            yield Hit(name_of(node), "the indices of MaxPool are read")
+
+
 def _is_integer(op: str) -> bool:
     """Also ONNX Runtime's own, such as QLinearAdd, QGemm and DynamicQuantizeMatMul."""
     return op.startswith(("QLinear", "DynamicQuantize", "QGemm")) or op in INTEGER_OPS
@@ -131,6 +141,14 @@ RULES = (
         " itself are parsed from 9.0 on (docs/Changelog.md)",
         "export with standard operators, or load the plugin (trtexec --plugins)",
         _custom,
+    ),
+    Rule(
+        "pooling",
+        "error",
+        Scope("tensorrt"),
+        f'"dilations must be empty or all ones", "Indices output tensor unsupported" ({_TABLE}, 10.x)',
+        "export the network with plain pooling",
+        _pooling,
     ),
     Rule(
         "integer-operator",

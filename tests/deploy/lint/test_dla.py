@@ -10,7 +10,7 @@ from onnxcomp.deploy.dla import calibration_text
 from onnxcomp.deploy.lint import lint
 from onnxcomp.deploy.lint.dla import RULES
 from onnxcomp.deploy.targets import get_target
-from tests.deploy.lint.networks import CHANNELS, Net, findings, good, nodes, plain
+from tests.deploy.lint.networks import CHANNELS, SIZE, Net, findings, good, nodes, plain
 
 TENSORS = ("x", "conv1", "relu1", "conv2", "add", "relu2", "conv3", "relu3", "concat", "conv4", "relu4")
 BEHIND = ("max", "average", "flat", "gemm")
@@ -23,58 +23,40 @@ def calibrate(folder: Path, **changes: float | None) -> None:
     (folder / "net.calib").write_text(calibration_text(known, (8, 5, 2)))
 
 
-def large_kernel(net: Net) -> None:
-    net.constant("conv1.w", np.ones((CHANNELS, CHANNELS, 33, 33)))
-    net.set("conv1", pads=[16, 16, 16, 16])
+def free_height(net: Net) -> None:
+    net.inputs = [("x", (1, CHANNELS, "H", 8))]
 
 
-def large_stride(net: Net) -> None:
-    net.set("conv1", strides=[9, 9])
+def many_images(net: Net) -> None:
+    net.inputs = [("x", (4097, CHANNELS, 8, 8))]
 
 
-def large_padding(net: Net) -> None:
-    net.set("conv1", pads=[32, 32, 32, 32])
+def wide(net: Net) -> None:
+    net.inputs = [("x", (1, CHANNELS, 8, 8193))]
 
 
-def large_window(net: Net) -> None:
-    net.set("max", kernel_shape=[9, 9], pads=[4, 4, 4, 4], strides=[1, 1])
-
-
-def many_channels(net: Net) -> None:
-    net.constant("conv1.w", np.zeros((8193, CHANNELS, 1, 1)))
-    net.constant("conv1.b", np.zeros(8193))
-    net.set("conv1", pads=[0, 0, 0, 0])
-
-
-def grouped_transpose(net: Net) -> None:
-    net.constant("t.w", np.ones((CHANNELS, 1, 1, 1)))
-    net.insert("ConvTranspose", "up", "relu1", ["t.w"], group=CHANNELS)
-
-
-def softmax(net: Net) -> None:
-    net.insert("Softmax", "soft", "relu1", axis=1)
-
-
-def height(net: Net) -> None:
-    net.set("concat", axis=2)
-    net.constant("conv4.w", np.ones((CHANNELS, CHANNELS, 3, 3)))
-
-
-def free_batch(net: Net) -> None:
-    net.inputs = [("x", ("N", CHANNELS, 8, 8))]
+def many_pieces(net: Net) -> None:
+    """Each Erf cuts the network."""
+    for index in range(16):
+        net.insert("Erf", f"erf{index}", "relu1")
+        net.insert("Relu", f"piece{index}", "relu1")
 
 
 CASES: list[tuple[str, Callable[[Net], None], list[str]]] = [
-    ("dla-limits", large_kernel, ["conv1"]),
-    ("dla-limits", large_stride, ["conv1"]),
-    ("dla-limits", large_padding, ["conv1"]),
-    ("dla-limits", large_window, ["max"]),
-    ("dla-limits", many_channels, ["conv1"]),
-    ("dla-limits", grouped_transpose, ["up"]),
-    ("dla-operator", softmax, ["soft"]),
-    ("dla-concat-axis", height, ["concat"]),
-    ("dla-shape", free_batch, [""]),
+    ("dla-shape", free_height, [""]),
+    ("dla-shape", many_images, [""]),
+    ("dla-shape", wide, [""]),
+    ("dla-loadables", many_pieces, [""]),
 ]
+
+
+def test_15_cuts_are_16_pieces(tmp_path: Path) -> None:
+    net = plain()
+    many_pieces(net)
+    del net.nodes["erf15"]
+    net.rewire("erf15", "relu1")
+    calibrate(tmp_path)
+    assert nodes(findings(net, "xavier-dla", tmp_path), "dla-loadables") == []
 
 
 @pytest.mark.parametrize(("rule", "break_it", "names"), CASES)
@@ -96,13 +78,6 @@ def test_a_good_network_is_not(target: str, tmp_path: Path) -> None:
     assert report.findings == ()
     assert report.int8 is not None
     assert (report.int8.integer, report.int8.total) == (5, 5)
-
-
-def test_the_orin_has_softmax(tmp_path: Path) -> None:
-    net = plain()
-    softmax(net)
-    calibrate(tmp_path, soft=0.1)
-    assert findings(net, "orin-dla", tmp_path) == ()
 
 
 def test_pairs_are_refused(tmp_path: Path) -> None:
@@ -148,6 +123,44 @@ def test_tensors_without_a_scale(tmp_path: Path) -> None:
     assert (report.int8.integer, report.int8.total, report.int8.floats) == (3, 5, ("conv2", "gemm"))
 
 
+def convolution(inputs: int, outputs: int, kept: int) -> Net:
+    """Of four weights ``kept`` are not 0, along the input channels."""
+    net = Net()
+    net.inputs = [("x", (1, inputs, SIZE, SIZE))]
+    pattern = np.arange(inputs) % 4 < kept
+    weight = np.ones((outputs, inputs, 3, 3)) * pattern[:, None, None]
+    net.output = net.node("Conv", "conv", ["x", net.constant("w", weight)], pads=[1] * 4)
+    return net
+
+
+@pytest.mark.parametrize(
+    ("net", "reason"),
+    [
+        (convolution(64, 64, 2), "it has 64 input channels"),
+        (convolution(68, 67, 2), "it has 67 output channels"),
+        (convolution(456, 64, 2), "it has 262,656 weights"),
+        (convolution(68, 64, 2), None),
+        (convolution(68, 72, 1), None),
+        (convolution(64, 64, 3), None),
+        (convolution(66, 67, 2), None),
+    ],
+)
+def test_sparse_kernels_of_the_orin(net: Net, reason: str | None, tmp_path: Path) -> None:
+    """Of a weight that is not 2:4 nothing is said."""
+    calibrate(tmp_path, conv=0.1)
+    found = [one for one in findings(net, "orin-dla", tmp_path) if one.rule == "dla-sparse"]
+    assert [one.what for one in found] == ([f"its weight is 2:4, and {reason}"] if reason else [])
+    assert nodes(findings(net, "xavier-dla", tmp_path), "dla-sparse") == []
+
+
+def test_a_layer_in_fp16_is_not_sparse(tmp_path: Path) -> None:
+    calibrate(tmp_path)
+    (found,) = (
+        one for one in findings(convolution(68, 64, 2), "orin-dla", tmp_path) if one.rule == "dla-sparse"
+    )
+    assert found.what == "its weight is 2:4, and it is not in INT8"
+
+
 def test_every_rule_has_a_case() -> None:
-    others = {"dla-pairs", "calibration-cache", "dla-equal-scales", "dla-scale"}
+    others = {"dla-pairs", "calibration-cache", "dla-equal-scales", "dla-scale", "dla-sparse"}
     assert {rule.name for rule in RULES} == {case[0] for case in CASES} | others

@@ -15,6 +15,23 @@ def stored_in_int8(net: Net) -> None:
     del net.nodes["conv1.w.q"]
 
 
+def stored_in_half(net: Net) -> None:
+    net.constant("conv1.w", np.ones((CHANNELS, CHANNELS, 3, 3)), np.float16)
+
+
+def normalised_transpose(net: Net) -> None:
+    weight = net.constant("t.w", np.ones((CHANNELS, CHANNELS, 1, 1)))
+    net.constant("norm.one", np.ones(CHANNELS))
+    net.insert("ConvTranspose", "up", "relu1.dq", [weight])
+    net.insert("BatchNormalization", "norm", "up", ["norm.one"] * 4)
+    nodes, net.nodes = net.nodes, {}
+    for key, node in nodes.items():
+        if key == "up":
+            net.pair("t.w", np.full(CHANNELS, 0.02), axis=1)
+        net.nodes[key] = node
+    net.rewire("t.w", "t.w.dq", but=["t.w.q"])
+
+
 def masked(net: Net) -> None:
     net.constant("mask", np.ones((CHANNELS, CHANNELS, 3, 3)))
     net.rewire("conv1.w", "masked")
@@ -108,6 +125,9 @@ def float_layer(net: Net) -> None:
 
 CASES: list[tuple[str, str, Callable[[Net], None], list[str]]] = [
     ("int8-weight", "xavier", stored_in_int8, ["conv1.w.dq"]),
+    ("weight-type", "xavier", stored_in_half, ["conv1.w.q"]),
+    ("transpose-norm", "xavier", normalised_transpose, ["up"]),
+    ("transpose-norm", "orin", normalised_transpose, ["up"]),
     ("computed-weight", "xavier", masked, ["conv1"]),
     ("kernel-shape", "orin", kernel_from_outside, ["conv1"]),
     ("bias", "xavier", bias_in_int32, ["conv1"]),
@@ -145,6 +165,7 @@ def test_every_rule_has_a_case() -> None:
     [
         ("int8-weight", "orin", stored_in_int8),
         ("int8-weight", "tensorrt-11", stored_in_int8),
+        ("weight-type", "orin", stored_in_half),
         ("computed-weight", "orin", masked),
         ("depthwise-gate", "orin", gated),
         ("float-layer", "xavier", float_layer),

@@ -10,11 +10,12 @@ import pytest
 
 from onnxcomp.deploy.finalize import finalize_report
 from onnxcomp.deploy.lint import RULES, lint
-from onnxcomp.deploy.targets import TARGETS, get_target
+from onnxcomp.deploy.targets import get_target
 from onnxcomp.deploy.write import write
 from onnxcomp.model import Model, from_proto, save
 from onnxcomp.passes.base import Placement
 from tests import classifiers, means, zoo
+from tests.deploy.kinds import KINDS
 from tests.deploy.networks import compressed
 
 NETWORKS = [*zoo.ALL, *zoo.MORE, *classifiers.NETWORKS]
@@ -28,7 +29,7 @@ def quantized(name: str, placement: Placement) -> Model:
 
 
 DEEP = ("densenet121", "densenet201")
-ON = [(name, target) for name in NETWORKS for target in (("xavier", "ort-cpu") if name in DEEP else TARGETS)]
+ON = [(name, target) for name in NETWORKS for target in (("xavier", "ort-cpu") if name in DEEP else KINDS)]
 
 
 @pytest.mark.parametrize(("name", "target"), ON)

@@ -10,8 +10,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onnxcomp.deploy.lint import lint
 from onnxcomp.deploy.lint.network import dtype, name_of, read, sizes, values
-from onnxcomp.deploy.targets import TARGETS, get_target
+from onnxcomp.deploy.targets import get_target
 from onnxcomp.errors import ModelError
+from tests.deploy.kinds import KINDS
 from tests.deploy.lint.networks import good
 
 value = helper.make_tensor_value_info
@@ -86,7 +87,7 @@ ODD: dict[str, Callable[[], onnx.ModelProto]] = {
 RUN = ("bfloat16", "no names", "twice the same name")
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", KINDS)
 @pytest.mark.parametrize("name", ODD)
 def test_any_file_is_looked_at(
     name: str, target: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]

@@ -48,6 +48,16 @@ def microsoft(net: Net) -> None:
     net.insert("QLinearAdd", "sum", "relu1", domain="com.microsoft")
 
 
+def dilated(net: Net) -> None:
+    net.set("max", dilations=[2, 2])
+
+
+def places(net: Net) -> None:
+    net.nodes["max"].output.append("where")
+    net.node("Cast", "cast", ["where"], to=TensorProto.FLOAT)
+    net.output = net.node("ReduceMean", "mean", ["cast"])
+
+
 def new_opset(net: Net) -> None:
     net.opset = 21
 
@@ -61,6 +71,8 @@ CASES: list[tuple[str, str, Callable[[Net], None], list[str]]] = [
     ("custom-operator", "orin", custom, ["magic"]),
     ("integer-operator", "orin", integer, ["dynamic"]),
     ("integer-operator", "xavier", microsoft, ["sum"]),
+    ("pooling", "orin", dilated, ["max"]),
+    ("pooling", "xavier-dla", places, ["max"]),
     ("opset", "xavier", new_opset, [""]),
     ("opset", "orin", new_opset, [""]),
 ]

@@ -6,7 +6,8 @@ import pytest
 
 from onnxcomp.deploy.lint.network import read
 from onnxcomp.deploy.lint.rule import Finding, Hit, Rule, Scope, findings
-from onnxcomp.deploy.targets import TARGETS, get_target
+from onnxcomp.deploy.targets import get_target
+from tests.deploy.kinds import KINDS
 from tests.deploy.lint.networks import good
 
 
@@ -23,7 +24,7 @@ from tests.deploy.lint.networks import good
     ],
 )
 def test_scopes(scope: Scope, names: set[str]) -> None:
-    assert {name for name, target in TARGETS.items() if scope.covers(target)} == names
+    assert {name for name, target in KINDS.items() if scope.covers(target)} == names
 
 
 def test_findings_are_those_of_the_scope_and_come_once(tmp_path: Path) -> None:

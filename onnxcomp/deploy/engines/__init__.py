@@ -1,0 +1,1 @@
+"""Engines: built by TensorRT on a machine, measured and run there."""
