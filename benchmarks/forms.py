@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onnxcomp import graphs, models, pipeline, recipe
 from onnxcomp.calibration import ImageCalibration
-from onnxcomp.deploy.fold_bn import fold_bn
+from onnxcomp.fold_bn import fold_bn
 from onnxcomp.model import Model, save, to_proto
 from onnxcomp.passes.distill import Distill
 
@@ -65,7 +65,8 @@ def compression(model: Model) -> Arrays:
     found = recipe.parse(model.recipe).find(Distill.name)
     assert isinstance(found, Distill)
     arrays: Arrays = {
-        f"distill:{key}": np.array(getattr(found, key)) for key in ("temperature", "alpha", "beta", "margin")
+        f"distill:{key}": np.array(getattr(found, key))
+        for key in ("temperature", "alpha", "boundary", "margin")
     }
     for weight, mask in graphs.masks(model.graph).items():
         arrays[f"mask:{weight.removesuffix('.weight')}"] = mask.values

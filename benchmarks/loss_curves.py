@@ -28,7 +28,7 @@ from torch import nn
 from torch_compression import PlainTorch
 
 from onnxcomp import pipeline
-from onnxcomp.deploy.fold_bn import fold_bn
+from onnxcomp.fold_bn import fold_bn
 from onnxcomp.model import Model
 from onnxcomp.training import engine
 from onnxcomp.training.config import TrainConfig

@@ -108,7 +108,7 @@ class FullTorch(PlainTorch):
     def prepare(self, arrays: Arrays) -> None:
         options = {key: float(v) for key, v in arrays.items() if key.startswith("distill:")}
         self.temperature, self.alpha = options["distill:temperature"], options["distill:alpha"]
-        self.beta, self.margin = options["distill:beta"], options["distill:margin"]
+        self.beta, self.margin = options["distill:boundary"], options["distill:margin"]
         self.teacher = copy.deepcopy(self.module).eval().requires_grad_(False)
         if "channels_last" in self.variants:
             self.teacher.to(memory_format=torch.channels_last)

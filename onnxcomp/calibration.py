@@ -147,7 +147,8 @@ def from_data(model: Model, data: DataSet, *, images: int, threads: int) -> Imag
                 )
             yield to_input(images, preprocessing, channels)
 
-    return ImageCalibration(batches, threads, data.train.labels[chosen])
+    labels = data.train.labels[chosen if data.train.labelled else chosen[:0]]
+    return ImageCalibration(batches, threads, labels)
 
 
 def chosen_images(images: ImageSet, count: int, multiple: int) -> npt.NDArray[np.int64]:

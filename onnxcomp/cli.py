@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
+import re
 import sys
 import traceback
 from typing import Any, NoReturn
@@ -14,20 +14,11 @@ import click
 from onnxcomp import __version__, launcher
 from onnxcomp.errors import OnnxcompError
 from onnxcomp.interrupts import Interrupted, Signals
+from onnxcomp.nearest import meant
+from onnxcomp.road import ROAD, WELCOME
 
-COMMANDS = (
-    "export",
-    "apply",
-    "train",
-    "finalize",
-    "evaluate",
-    "validate",
-    "lint",
-    "inspect",
-    "sensitivity",
-    "compress",
-    "demo",
-)
+COMMANDS = tuple(name for names in ROAD.values() for name in names)
+SENTENCE = 200  # most characters of a command's first sentence in the list of commands
 
 # As a shell reports a process that SIGINT or SIGPIPE ended; 0, 1 and 2 have meanings of their own.
 INTERRUPTED, BROKEN_PIPE = 130, 141
@@ -60,13 +51,19 @@ class LazyGroup(click.Group):
         command: click.Command = module.command
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for heading, names in ROAD.items():
+            commands = [(name, self.get_command(ctx, name)) for name in names]
+            records = [(name, command.get_short_help_str(SENTENCE)) for name, command in commands if command]
+            with formatter.section(heading):
+                formatter.write_dl(records, col_max=30)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
-        if name not in COMMANDS and not name.startswith("-"):
-            nearest = difflib.get_close_matches(name, COMMANDS, n=1)
-            hint = f"did you mean {nearest[0]}?" if nearest else f"choose from {', '.join(COMMANDS)}"
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            hint = meant(name, COMMANDS, f"choose from {', '.join(COMMANDS)}")
             ctx.fail(f"there is no command {name!r}; {hint}")
         return super().resolve_command(ctx, args)
 
@@ -81,8 +78,8 @@ class LazyGroup(click.Group):
 def cli(context: click.Context) -> None:
     """Compress an ONNX image classifier and prove that it still answers right."""
     if context.invoked_subcommand is None:
-        click.echo(context.get_help(), err=True)
-        context.exit(2)
+        click.echo(WELCOME, nl=False, err=True)
+        context.exit(2)  # nothing was asked and nothing done: a script whose variable is empty is to notice
 
 
 def main(args: list[str] | None = None) -> NoReturn:
@@ -105,6 +102,8 @@ def main(args: list[str] | None = None) -> NoReturn:
 def _run(args: list[str] | None) -> int:
     stdout = sys.stdout
     words = list(sys.argv[1:] if args is None else args)
+    if "_ONNXCOMP_COMPLETE" in os.environ:
+        importlib.import_module("onnxcomp.completion.shells").register()
     try:
         with Signals() as signals, signals.at_once():  # SIGTERM, too, lets files be cleaned up
             result = cli.main(args=args, prog_name="onnxcomp", standalone_mode=False, obj=words)
@@ -140,9 +139,30 @@ def _end(line: str, code: int) -> int:
 
 
 def _usage_line(error: click.ClickException) -> str:
-    line = " ".join(error.format_message().split()).rstrip(".")
+    line = _suggestion(error) or " ".join(error.format_message().split()).rstrip(".")
     context = error.ctx if isinstance(error, click.UsageError) else None
     return f"{line} (see {context.command_path} --help)" if context else line
+
+
+def _suggestion(error: click.ClickException) -> str:
+    """What click says of an unknown option or value, but with one nearest name; else nothing."""
+    if isinstance(error, click.NoSuchOption) and error.ctx is not None:
+        known = [name for option in error.ctx.command.get_params(error.ctx) for name in _names(option)]
+        near = meant(error.option_name, known, "", alike=0.7)
+        return f"there is no option {error.option_name}{near and f'; {near}'}"
+    kind = error.param.type if isinstance(error, click.BadParameter) and error.param else None
+    if isinstance(kind, click.Choice) and isinstance(error, click.BadParameter) and error.param:
+        given = re.match(r"'(.*)' is not one of", error.message)
+        label = error.param.opts[-1] if isinstance(error.param, click.Option) else error.param.name.upper()
+        if given:
+            choices = [str(choice) for choice in kind.choices]
+            fix = meant(given[1], choices, f"choose from {', '.join(choices)}")
+            return f"{label}: there is no {given[1]!r}; {fix}"
+    return ""
+
+
+def _names(parameter: click.Parameter) -> list[str]:
+    return [name for name in (*parameter.opts, *parameter.secondary_opts) if name.startswith("--")]
 
 
 if __name__ == "__main__":

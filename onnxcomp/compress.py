@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from onnxcomp import files, pipeline, recipe_file, sources
+from onnxcomp import files, pipeline, provenance, recipe_file, sources
 from onnxcomp import model as models
 from onnxcomp.data import DataSet
 from onnxcomp.deploy.finalize import finalize_report
@@ -15,7 +15,9 @@ from onnxcomp.deploy.targets import Target
 from onnxcomp.deploy.write import write
 from onnxcomp.errors import TrainingError
 from onnxcomp.model import Form, Model
+from onnxcomp.passes.distill import Distill
 from onnxcomp.preprocess import ensure_preprocessing
+from onnxcomp.provenance import Origin
 from onnxcomp.recipe import Recipe
 from onnxcomp.report.console import to_json
 from onnxcomp.report.evaluation import Evaluation, evaluate
@@ -31,6 +33,7 @@ DENSE, BASELINE, COMPRESSED, TRAINED, DEPLOYABLE = (
     f"{name}.onnx" for name in ("dense", "baseline", "compressed", "trained", "deployable")
 )
 RESULTS, RECIPE = "results.json", "recipe.yaml"
+TRAINING, BASELINE_TRAINING = "training", "baseline"
 
 
 def _quiet() -> AbstractContextManager[Show]:
@@ -66,6 +69,7 @@ class Job:
         warn: told in one line what is wrong with it.
         progress: shows the training.
         bars: a context whose value shows what a pass asks of the data.
+        origin: the command line and its files, for ``run.json``.
     """
 
     data: DataSet
@@ -78,6 +82,7 @@ class Job:
     calibration_cache: Path | None = None
     warn: Callable[[str], None] = lambda line: None
     bars: Callable[[], AbstractContextManager[Show]] = _quiet
+    origin: Origin = field(default_factory=Origin)
 
     def compress(self, model: Model, recipe: Recipe, *, baseline: bool = False) -> list[Row]:
         """Compress ``model`` and measure it beside the dense one, on the test images.
@@ -94,14 +99,15 @@ class Job:
         Raises:
             OnnxcompError: as the single steps.
         """
-        model = model.copy()
-        ensure_preprocessing(model, self.data)
-        self._open(model)
+        model = self.checked(model, recipe, baseline=baseline)
+        files.make_folder(self.run_dir)
         with lock.hold(self.run_dir):
             files.remove_parts(self.run_dir)
             return self._rows(model, recipe, baseline)
 
     def _rows(self, model: Model, recipe: Recipe, baseline: bool) -> list[Row]:
+        about = {"recipe": str(recipe), "target": self.target.name}
+        provenance.begin(self.run_dir, self.origin, self.data, **about)
         self.progress.note(f"apply {recipe}")
         compressed = self._applied(model, recipe)
         with files.atomic_path(self.run_dir / RECIPE) as temporary:
@@ -110,19 +116,31 @@ class Job:
         rows = [self._measure("dense, as given", DENSE)]
         if baseline:
             self.progress.note("train the dense network for the same budget")
-            models.save(self._trained(model, "baseline"), self.run_dir / BASELINE)
+            models.save(self._trained(model, BASELINE_TRAINING), self.run_dir / BASELINE)
             rows.append(self._measure("dense, trained on", BASELINE))
         self.progress.note("train the compressed network")
-        trained = self._trained(compressed, "training")
+        trained = self._trained(compressed, TRAINING)
         models.save(trained, self.run_dir / TRAINED)
-        write(*finalize_report(trained, self.target), self.run_dir / DEPLOYABLE)
+        with self.progress.working(f"finalizing for {self.target.name}"):
+            write(*finalize_report(trained, self.target), self.run_dir / DEPLOYABLE)
         names = " + ".join(step.name for step in recipe.passes)
         rows.append(self._measure(f"{names}, {self.target.name}", DEPLOYABLE))
         with files.atomic_path(self.run_dir / RESULTS) as temporary:
             temporary.write_text(to_json({"recipe": str(recipe), "rows": rows}) + "\n", encoding="utf-8")
+        made = [row.file for row in rows] + [COMPRESSED, TRAINED]
+        provenance.finish(self.run_dir, [self.run_dir / name for name in sorted(made)])
         return rows
 
-    def _open(self, model: Model) -> None:
+    def checked(self, model: Model, recipe: Recipe, *, baseline: bool) -> Model:
+        """A copy of ``model`` that knows its preprocessing.
+
+        Raises:
+            OnnxcompError: it, the data or the run directory would not do.
+        """
+        model = model.copy()
+        ensure_preprocessing(model, self.data)
+        if baseline or not learns_without_labels(recipe):
+            self.data.require_labels("this training", "add --set distill.labels=false, without --baseline")
         where = str(self.run_dir)
         if model.form is not Form.INFERENCE:
             raise TrainingError(
@@ -135,13 +153,22 @@ class Job:
         if used and not self.resume:
             raise TrainingError("is not empty", where=where, fix="add --resume or choose another --run-dir")
         training_batches(model, self.data, self.config)  # refuses what would fail only after apply
-        files.make_folder(self.run_dir)
+        return model
 
     def _applied(self, model: Model, recipe: Recipe) -> Model:
         """The compression form as the file holds it, so that a resumed run starts from the same."""
         path = self.run_dir / COMPRESSED
         if not (self.resume and path.exists()):
-            models.save(self._apply(model, recipe), path)
+            models.save(self.apply(model, recipe), path)
+        return self.found(recipe)
+
+    def found(self, recipe: Recipe) -> Model:
+        """The compression form that is in the run directory already.
+
+        Raises:
+            TrainingError: it was made with another recipe.
+        """
+        path = self.run_dir / COMPRESSED
         found = models.load(path)
         if found.recipe != str(recipe):
             raise TrainingError(
@@ -151,7 +178,15 @@ class Job:
             )
         return found
 
-    def _apply(self, model: Model, recipe: Recipe) -> Model:
+    def apply(
+        self,
+        model: Model,
+        recipe: Recipe,
+        *,
+        rehearse: bool = False,
+        report: Callable[[pipeline.Step], None] = lambda step: None,
+    ) -> Model:
+        """The compression form of ``model``; for ``rehearse`` and ``report`` see the pipeline."""
         with self.bars() as show:
             asked = sources.from_data(
                 model,
@@ -170,6 +205,8 @@ class Job:
                 gradients=asked.gradients,
                 alignment=self.target.alignment,
                 placement=self.target.placement,
+                report=report,
+                rehearse=rehearse,
             )
 
     def _trained(self, model: Model, name: str) -> Model:
@@ -182,7 +219,21 @@ class Job:
     def _measure(self, name: str, file: str) -> Row:
         path = self.run_dir / file
         model = models.load(path)
-        return Row(name, file, evaluate(path, model, self.data.test, threads=self.config.threads))
+        with self.progress.counting("test images", len(self.data.test)) as advance:
+            found = evaluate(path, model, self.data.test, threads=self.config.threads, progress=advance)
+        return Row(name, file, found)
+
+
+def files_of(*, baseline: bool) -> list[str]:
+    """Names of what a run directory holds in the end, beside the folders of its trainings."""
+    names = [RECIPE, DENSE, BASELINE, COMPRESSED, TRAINED, DEPLOYABLE, RESULTS, provenance.NAME]
+    return [name for name in names if baseline or name != BASELINE]
+
+
+def learns_without_labels(recipe: Recipe) -> bool:
+    """Whether no loss of the recipe reads labels."""
+    found = recipe.find("distill")
+    return isinstance(found, Distill) and not found.labels
 
 
 def table_rows(rows: list[Row]) -> list[tuple[str, ...]]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from onnxcomp import provenance
 from onnxcomp import recipe as recipes
 from onnxcomp.compress import Job, Row
 from onnxcomp.data import open_data
 from onnxcomp.deploy.targets import get_target
 from onnxcomp.models import build
+from onnxcomp.provenance import Origin
 from onnxcomp.training.config import TrainConfig
 from onnxcomp.training.loop import train
 from onnxcomp.training.progress import Progress
@@ -25,12 +27,15 @@ RECIPES = {
 }
 
 
-def demo(run_dir: Path, *, threads: int, progress: Progress, resume: bool = False) -> list[Row]:
+def demo(
+    run_dir: Path, *, threads: int, progress: Progress, resume: bool = False, origin: Origin | None = None
+) -> list[Row]:
     """Train a small DenseNet on digits, then compress it in three ways of equal budget.
 
     Args:
         run_dir: new or empty unless ``resume``; receives a folder for each network.
         resume: continue what is in ``run_dir``; finished steps are not done again.
+        origin: the command line, for ``run.json``.
 
     Returns:
         Rows for dense, dense trained for the same budget again, pruned, + INT8 and + distilled.
@@ -38,23 +43,25 @@ def demo(run_dir: Path, *, threads: int, progress: Progress, resume: bool = Fals
     Raises:
         OnnxcompError: as the single steps.
     """
-    data = open_data("digits")
+    origin, data = origin or Origin(), open_data("digits")
     config = TrainConfig(EPOCHS, threads=threads, lr=0.05)
     progress.note(f"train {NETWORK} on {data.name} for {DENSE_EPOCHS} epochs")
     network = build(NETWORK, num_classes=len(data.classes), input_size=IMAGE_SIZE)
     network.preprocessing = None  # the digits' own
-    dense = train(
-        network,
-        data,
-        replace(config, epochs=DENSE_EPOCHS, lr=0.1),
-        run_dir / "dense",
-        resume=resume and run_dir.exists(),
-        progress=progress,
-    )
+    with provenance.recorded(run_dir / "dense", origin, data):
+        dense = train(
+            network,
+            data,
+            replace(config, epochs=DENSE_EPOCHS, lr=0.1),
+            run_dir / "dense",
+            resume=resume and run_dir.exists(),
+            progress=progress,
+        )
     rows: list[Row] = []
     for name, text in RECIPES.items():
         folder = run_dir / name.removeprefix("+ ").lower()
-        job = Job(data, config, get_target("ort-cpu"), folder, progress, resume and folder.exists())
+        go_on = resume and folder.exists()
+        job = Job(data, config, get_target("ort-cpu"), folder, progress, go_on, origin=origin)
         found = job.compress(dense, recipes.parse(text), baseline=not rows)
         if not rows:
             rows += found[:2]

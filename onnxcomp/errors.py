@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from onnxcomp.visible import visible
+
 
 class OnnxcompError(Exception):
     """Bad input or usage.
@@ -20,7 +22,7 @@ class OnnxcompError(Exception):
 
     def __str__(self) -> str:
         line = f"{self.where}: {self.what}" if self.where else self.what
-        return " ".join((f"{line}; {self.fix}" if self.fix else line).split())
+        return visible(" ".join((f"{line}; {self.fix}" if self.fix else line).split()))
 
 
 class ModelError(OnnxcompError):

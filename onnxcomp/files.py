@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import tempfile
@@ -13,6 +14,7 @@ from pathlib import Path
 from onnxcomp.errors import OnnxcompError
 
 PART = ".part"
+BLOCK = 2**20
 DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
@@ -93,6 +95,15 @@ def check_writable(path: Path, *, keep: Path | None = None) -> None:
         raise OnnxcompError(
             "cannot be written", where=str(path), fix="choose another output or change its mode"
         )
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for block in iter(lambda: file.read(BLOCK), b""):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def make_folder(path: Path) -> None:

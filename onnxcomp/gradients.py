@@ -79,6 +79,7 @@ def from_data(
     chosen = chosen_images(data.train, images, batch_size)
 
     def batches() -> Iterator[Batch]:
+        data.require_labels("the gradient of the loss", "choose a criterion that takes no gradient")
         for start in range(0, len(chosen), batch_size):
             indices = chosen[start : start + batch_size]
             pixels = data.train.load(indices, (height, width))

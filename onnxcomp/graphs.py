@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 TEACHER_PREFIX = "teacher/"
 LOSS_PREFIX = "loss/"
+CONNECTOR_PREFIX = "loss/connector/"
 PRUNE_PREFIX = "prune/"
 QAT_PREFIX = "qat/"
 RESERVED = (TEACHER_PREFIX, LOSS_PREFIX, PRUNE_PREFIX, QAT_PREFIX)
@@ -80,6 +81,11 @@ def is_student(node: gs.Node) -> bool:
     return not node.name.startswith((TEACHER_PREFIX, LOSS_PREFIX))
 
 
+def is_trained(node: gs.Node) -> bool:
+    """Of the student, or of a connector: its weights and statistics are the training's to move."""
+    return is_student(node) or node.name.startswith(CONNECTOR_PREFIX)
+
+
 def constant_behind(tensor: gs.Tensor) -> gs.Constant | None:
     """The weight behind an optional Q/DQ pair and an optional mask, or None."""
     while not isinstance(tensor, gs.Constant):
@@ -139,9 +145,9 @@ def masks(graph: gs.Graph) -> dict[str, gs.Constant]:
 
 
 def quantizers(graph: gs.Graph) -> Iterator[Quantizer]:
-    """Every Q/DQ pair, in graph order."""
+    """Every Q/DQ pair but those of a teacher, in graph order."""
     for node in graph.nodes:
-        if node.op == "QuantizeLinear" and node.outputs[0].outputs:
+        if node.op == "QuantizeLinear" and is_student(node) and node.outputs[0].outputs:
             reader = node.outputs[0].outputs[0]
             if reader.op == "DequantizeLinear":
                 yield Quantizer(node, reader)

@@ -10,9 +10,11 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from onnxcomp.errors import ModelError
+from onnxcomp.nearest import meant_path
 from onnxcomp.skeleton import Arrays, split
 
 MIN_OPSET, MAX_OPSET = 13, 21
+MOST_BYTES = 2**31
 _EXPORT_AGAIN = "export the model again"
 _CLASSIFIER = "export the classifier alone"
 
@@ -25,11 +27,18 @@ def read(path: Path) -> onnx.ModelProto:
     """
     where = str(path)
     try:
-        data = path.read_bytes()
+        size = path.stat().st_size
+        data = path.read_bytes() if size < MOST_BYTES else b""
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: a null byte
-        raise ModelError("there is no such file", where=where, fix="check the path") from error
+        raise ModelError("there is no such file", where=where, fix=meant_path(path)) from error
     except OSError as error:
         raise ModelError(f"cannot be read ({error.strerror})", where=where, fix="check the file") from error
+    if size >= MOST_BYTES:
+        raise ModelError(
+            f"not an ONNX file: it has {size / 2**30:.2f} GiB, and one holds less than 2 GiB",
+            where=where,
+            fix="check the path",
+        )
     try:
         proto = onnx.load_model_from_string(data)
     except Exception as error:  # protobuf's DecodeError, whose module differs between versions
@@ -63,10 +72,27 @@ def _load_external_data(proto: onnx.ModelProto, path: Path) -> None:
         _check_location(tensor, folder, path)
     if not outside:
         return
+    _check_size(outside, folder, path)
     try:
         onnx.load_external_data_for_model(proto, str(folder))
     except Exception as error:  # onnx raises ValidationError, ValueError and OSError alike
         raise ModelError("its external data cannot be read", where=str(path), fix=_EXPORT_AGAIN) from error
+
+
+def _check_size(tensors: Sequence[onnx.TensorProto], folder: Path, path: Path) -> None:
+    """Before gigabytes are read: a message of protobuf's, which every step writes, holds less than 2 GiB."""
+    files = {folder / _location(tensor) for tensor in tensors}
+    size = sum(file.stat().st_size for file in files)
+    if size >= MOST_BYTES:
+        raise ModelError(
+            f"keeps {size / 2**30:.2f} GiB in external data, and less than 2 GiB are possible",
+            where=str(path),
+            fix="choose a smaller network",
+        )
+
+
+def _location(tensor: onnx.TensorProto) -> str:
+    return next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
 
 
 def _is_external(tensor: onnx.TensorProto) -> bool:
@@ -74,7 +100,7 @@ def _is_external(tensor: onnx.TensorProto) -> bool:
 
 
 def _check_location(tensor: onnx.TensorProto, folder: Path, path: Path) -> None:
-    location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+    location = _location(tensor)
     try:
         target = (folder / location).resolve()
         inside = folder in target.parents

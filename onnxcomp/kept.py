@@ -7,8 +7,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from onnxcomp.fingerprint import fingerprint
 from onnxcomp.model import Model
-from onnxcomp.training.identity import fingerprint
 
 
 def default_root(kind: str) -> Path:

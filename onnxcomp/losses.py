@@ -28,17 +28,22 @@ def scalar(name: str, value: float) -> gs.Constant:
 
 
 def add_total(model: Model) -> None:
-    """Close the compression form: labels input, task loss, ``loss = sum(weight * term)``, outputs.
+    """Close the compression form: task loss and its input of labels, ``loss = sum(weight * term)``, outputs.
 
-    A file whose recipe has no ``distill`` gets the task loss alone, with weight 1. The total is
-    built anew, so the function may be called again after another pass.
+    A model without losses gets the task loss, with weight 1; one whose losses do not name it loses it, and
+    the input that no node reads then. The total is built anew, so the function may be called again after
+    another pass.
     """
     graph = model.graph
     remove_total(model)
+    if not model.losses:
+        model.losses[TASK] = 1.0
+    if TASK not in model.losses:
+        _remove_task_loss(graph)
+        graph.inputs = [tensor for tensor in graph.inputs if tensor.name != LABELS or tensor.outputs]
     terms = {output.name: output for node in graph.nodes for output in node.outputs}
-    if TASK not in terms:
+    if TASK in model.losses and TASK not in terms:
         terms[TASK] = _add_task_loss(model)
-    model.losses.setdefault(TASK, 1.0)
     model.losses = {name: model.losses[name] for name in sorted(model.losses, key=lambda n: n != TASK)}
     total: gs.Variable | None = None
     for name, weight in model.losses.items():
@@ -103,9 +108,8 @@ def smooth_labels(model: Model, epsilon: float) -> None:
     graph = model.graph
     task = graph.tensors().get(TASK)
     if task is None or not isinstance(task, gs.Variable):
-        raise TrainingError(
-            "the model has no task loss", where="--label-smoothing", fix="run `onnxcomp apply` on it first"
-        )
+        fix = "leave it out: the model learns without" if model.losses else "run `onnxcomp apply` on it first"
+        raise TrainingError("the model has no task loss", where="--label-smoothing", fix=fix)
     _remove_task_loss(graph)
     loss = _add_smooth_loss(model, epsilon) if epsilon else _add_task_loss(model)
     loss.inputs[0].outputs = [task]

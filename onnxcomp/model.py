@@ -18,6 +18,7 @@ import onnx_graphsurgeon as gs
 
 from onnxcomp import files, graphs, intake, metadata
 from onnxcomp.errors import ModelError
+from onnxcomp.origin import SAYS, origin
 from onnxcomp.skeleton import fill
 from onnxcomp.tidy import tidy
 
@@ -260,11 +261,23 @@ def to_proto(model: Model) -> onnx.ModelProto:
 def save(model: Model, path: Path | str) -> None:
     """Write the network to ``path`` in one step: all of it or nothing.
 
+    In a compression form each node that a pass added says so, for those who look at it with a viewer.
+
     Raises:
         OnnxcompError: ``path`` cannot be written.
     """
-    data = to_proto(model).SerializeToString()
+    proto = to_proto(model)
+    if model.form is Form.COMPRESSION:
+        _say_origins(proto)
+    data = proto.SerializeToString()
     files.write_atomically(Path(path), lambda temporary: _write(temporary, data))
+
+
+def _say_origins(proto: onnx.ModelProto) -> None:
+    for node in proto.graph.node:
+        source = origin(node.name, node.op_type)
+        if source is not None:
+            node.doc_string = f"{SAYS}{source}"
 
 
 def _write(path: Path, data: bytes) -> None:

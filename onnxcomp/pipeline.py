@@ -43,6 +43,7 @@ def apply(
     alignment: int = 1,
     placement: Placement = "tensorrt",
     report: Callable[[Step], None] = lambda step: None,
+    rehearse: bool = False,
 ) -> Model:
     """Write the compression form of ``model``; the argument itself is left as it is.
 
@@ -52,6 +53,7 @@ def apply(
     Args:
         calibration, grams, gradients, alignment, placement: see :class:`onnxcomp.passes.base.Context`.
         report: called after each pass.
+        rehearse: let each pass do what :meth:`onnxcomp.passes.base.Pass.rehearsal` does instead.
 
     Raises:
         RecipeError: the order is not legal.
@@ -66,6 +68,8 @@ def apply(
         )
     original = original_of(model)
     _check_trainable(original)
+    for step in recipe.passes:
+        step.precheck(original)
     result = model.copy()
     losses.remove_total(result)
     for index, step in enumerate(recipe.passes):
@@ -73,9 +77,10 @@ def apply(
         context = Context(original, calibration, grams, gradients, alignment, placement, before)
         start = time.perf_counter()
         step.requires(result, context)
-        change = step.apply(result, context)
+        acting = step.rehearsal() if rehearse else step
+        change = acting.apply(result, context)
         check_names(result, where=step.name)
-        step.ensures(result)
+        acting.ensures(result)
         report(Step(step.name, change, time.perf_counter() - start))
     result.recipe = str(applied + recipe)
     _close(result)

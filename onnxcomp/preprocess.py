@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from onnxcomp.errors import DataError, ModelError
 from onnxcomp.model import Model, Preprocessing
+from onnxcomp.nearest import meant
 
 if TYPE_CHECKING:
     from onnxcomp.data import DataSet
@@ -60,10 +61,8 @@ def check_channels(preprocessing: Preprocessing, model: Model) -> None:
 
 def _refusal(text: str, reason: str) -> ModelError:
     names = ", ".join(PREPROCESSING)
-    return ModelError(
-        f"{text!r} is no preprocessing: {reason}",
-        fix=f"use {names} or, in units of 0..255, for example 125.3,123,113.9/63,62.1,66.7",
-    )
+    usual = f"use {names} or, in units of 0..255, for example 125.3,123,113.9/63,62.1,66.7"
+    return ModelError(f"{text!r} is no preprocessing: {reason}", fix=meant(text, PREPROCESSING, usual))
 
 
 def parse_classes(text: str) -> tuple[str, ...]:

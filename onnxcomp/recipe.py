@@ -6,19 +6,21 @@ Text: ``prune{sparsity=0.9 exclude=["features.conv0*"]},qat,distill{alpha=0.5}``
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from onnxcomp import passes
 from onnxcomp.errors import RecipeError
+from onnxcomp.nearest import meant
 
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
     from onnxcomp.passes.base import Pass
 
 _NAME = re.compile(r"\s*([A-Za-z_][\w-]*)\s*")
@@ -54,7 +56,7 @@ class Recipe:
                         f"the pass {step.name} is applied twice",
                         fix=f"leave the second {step.name} out",
                     )
-                if earlier.name not in step.follows:
+                if earlier.name not in step.follows and step.name not in earlier.precedes:
                     raise RecipeError(
                         f"{step.name} cannot follow {earlier.name}",
                         fix=f"write {step.name} before {earlier.name}",
@@ -134,23 +136,30 @@ def build(name: str, options: Mapping[str, Any]) -> Pass:
     known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     for option in options:
         if option not in known:
-            near = difflib.get_close_matches(option, known, n=1, cutoff=0.5)
             raise RecipeError(
                 f"unknown option {option}",
                 where=name,
-                fix=f"did you mean {near[0]}?" if near else f"the options are {', '.join(known)}",
+                fix=meant(option, known, f"the options are {', '.join(known)}", alike=0.5),
             )
     try:
         made: Pass = TypeAdapter(kind).validate_python(dict(options))
     except ValidationError as error:
         first = error.errors()[0]
-        option = ".".join(str(part) for part in first["loc"])
+        option = ".".join(str(part) for part in first["loc"] if part != "[key]")
         raise RecipeError(
             f"{option} is {first['input']!r}: {first['msg'].removeprefix('Value error, ')}",
             where=name,
-            fix=f"set {name}.{option} anew",
+            fix=_fix(first, f"set {name}.{option} anew"),
         ) from error
     return made
+
+
+def _fix(error: ErrorDetails, otherwise: str) -> str:
+    """The word that is nearest to one that an option does not have."""
+    if error["type"] != "literal_error":
+        return otherwise
+    words = re.findall(r"'([^']*)'", error["ctx"]["expected"])
+    return meant(str(error["input"]), words, otherwise)
 
 
 def _pass_text(step: Pass) -> str:
@@ -158,8 +167,18 @@ def _pass_text(step: Pass) -> str:
     for field in fields(step):  # type: ignore[arg-type]
         value = getattr(step, field.name)
         if value != (field.default if field.default_factory is MISSING else field.default_factory()):
-            changed.append(f"{field.name}={json.dumps(value)}")
+            changed.append(f"{field.name}={json.dumps(plain(value))}")
     return f"{step.name}{{{' '.join(changed)}}}" if changed else step.name
+
+
+def plain(value: Any) -> Any:
+    """An option's value as JSON and YAML hold it; of an option with parts of its own, what differs."""
+    if is_dataclass(value) and not isinstance(value, type):
+        parts = {field.name: (getattr(value, field.name), field.default) for field in fields(value)}
+        return {name: plain(part) for name, (part, default) in parts.items() if part != default}
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    return dict(value) if isinstance(value, Mapping) else value
 
 
 def with_settings(recipe: Recipe, settings: Iterable[str]) -> Recipe:

@@ -10,7 +10,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from onnxcomp.errors import RecipeError
-from onnxcomp.recipe import Recipe, build
+from onnxcomp.nearest import meant_path
+from onnxcomp.recipe import Recipe, build, plain
 
 
 class _File(BaseModel):
@@ -27,6 +28,8 @@ def load(path: Path) -> Recipe:
     where = str(path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RecipeError("there is no such file", where=where, fix=meant_path(path)) from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = str(error).splitlines()[0]
         raise RecipeError(f"cannot be read: {reason}", where=where, fix="check the file") from error
@@ -54,11 +57,7 @@ def load(path: Path) -> Recipe:
 def dump(recipe: Recipe) -> str:
     """Write a recipe as the YAML that :func:`load` reads, every option spelled out."""
     entries = [
-        {step.name: {f.name: _plain(getattr(step, f.name)) for f in fields(step)}}  # type: ignore[arg-type]
+        {step.name: {f.name: plain(getattr(step, f.name)) for f in fields(step)}}  # type: ignore[arg-type]
         for step in recipe.passes
     ]
     return yaml.safe_dump({"passes": entries}, sort_keys=False)
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value

@@ -1,4 +1,4 @@
-"""Which constants of the student training moves: parameters by gradient, statistics by the batches."""
+"""Which constants training moves: parameters by gradient, statistics by the batches."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PARAMETER_INPUTS = {
 
 
 def parameters(model: Model) -> dict[str, Role]:
-    """Roles of the student's weights, biases, scales and running statistics, by name.
+    """Roles of the weights, biases, scales and running statistics of student and connectors, by name.
 
     Constants of Add and Mul count when they have more than one element (a bias or a scale per
     channel): a single number is part of the architecture. What is added to or multiplied with the
@@ -34,7 +34,7 @@ def parameters(model: Model) -> dict[str, Role]:
     """
     roles: dict[str, Role] = {}
     for node in model.graph.nodes:
-        if not graphs.is_student(node) or graphs.mask_of(node) is not None:
+        if not graphs.is_trained(node) or graphs.mask_of(node) is not None:
             continue  # a masked weight is found behind the node that computes with it
         if node.op == "BatchNormalization":
             roles.update({node.inputs[index].name: role for index, role in BATCH_NORM.items()})

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from onnxcomp import extras
+from onnxcomp import extras, providers
 from onnxcomp.errors import ModelError
 from onnxcomp.launcher import launch
 from onnxcomp.model import Model, load, to_proto
+from onnxcomp.providers import Provider
 from onnxcomp.student import student, subgraph
 
 TOPOLOGY = Path("/sys/devices/system/cpu")
@@ -51,8 +54,9 @@ def session(
     threads: int,
     optimize: bool = True,
     integer: bool = True,
+    provider: Provider = "cpu",
 ) -> Any:
-    """An ``onnxruntime.InferenceSession`` on the CPU.
+    """An ``onnxruntime.InferenceSession``.
 
     Args:
         model: any form; without ``outputs`` only what gives the logits runs (no labels, no teacher).
@@ -60,21 +64,31 @@ def session(
         threads: threads of one operator; they sleep between runs instead of spinning.
         optimize: let ONNX Runtime fuse and rewrite the graph.
         integer: let it compute in integers where Q/DQ pairs allow it; otherwise they only round.
+        provider: that runs all of it.
 
     Raises:
         ModelError: ONNX Runtime cannot load the network; carries its reason.
-        MissingPackageError: ONNX Runtime is not installed.
+        MissingPackageError: ONNX Runtime is not installed, or without the provider.
+        OnnxcompError: the provider cannot be started.
     """
     where = "model"
     if isinstance(model, Path):
         where, model = str(model), load(model)
     cut = student(model) if outputs is None else subgraph(model, outputs)
     data = to_proto(cut).SerializeToString()
-    return session_of_proto(data, threads=threads, optimize=optimize, integer=integer, where=where)
+    return session_of_proto(
+        data, threads=threads, optimize=optimize, integer=integer, provider=provider, where=where
+    )
 
 
 def session_of_proto(
-    data: bytes, *, threads: int, optimize: bool = True, integer: bool = True, where: str = "model"
+    data: bytes,
+    *,
+    threads: int,
+    optimize: bool = True,
+    integer: bool = True,
+    provider: Provider = "cpu",
+    where: str = "model",
 ) -> Any:
     """The same from a serialised ModelProto, as it is.
 
@@ -96,12 +110,18 @@ def session_of_proto(
     options.log_severity_level = 4
     levels = runtime.GraphOptimizationLevel
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimize else levels.ORT_DISABLE_ALL
+    chosen = providers.configure(options, provider, data)
     try:
-        return runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        with redirect_stdout(io.StringIO()):  # where it tells that it falls back
+            session = runtime.InferenceSession(data, options, providers=chosen)
     except Exception as error:  # ONNX Runtime's exceptions have no public base class
+        if provider != "cpu":
+            raise providers.unable(provider, _reason(error)) from error
         raise ModelError(
             f"ONNX Runtime cannot load it: {_reason(error)}", where=where, fix="export the model again"
         ) from error
+    providers.check(session, provider)
+    return session
 
 
 def _reason(error: Exception) -> str:

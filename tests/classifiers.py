@@ -19,7 +19,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from onnxcomp import extras
-from onnxcomp.deploy.fold_bn import fold_bn
+from onnxcomp.fold_bn import fold_bn
 from onnxcomp.model import Model, from_proto
 from onnxcomp.models.alexnet import AlexNet
 from onnxcomp.models.base import Architecture

@@ -1,4 +1,4 @@
-"""What no test is to depend on: the machine's cores, and what earlier runs left in the user's cache."""
+"""What no test is to depend on: the machine's cores, its terminal, what runs before left in the cache."""
 
 from __future__ import annotations
 
@@ -7,10 +7,18 @@ import signal
 
 import pytest
 
+from tests.browser import browser, visit  # noqa: F401  fixtures of tests that open a page
+from tests.made import made  # noqa: F401  fixture of tests that look at a run
+
 # One thread for every numeric library. Read when the library is first loaded, hence here and not in a
 # fixture; children inherit it.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"
+
+# What decides how text is printed: a CI server sets some of it, a developer's shell others.
+for variable in ("CI", "COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+    os.environ.pop(variable, None)
+os.environ["TERM"] = "xterm"
 
 # Where the tests run in a script's background Ctrl-C is ignored, here and in the children that hear it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

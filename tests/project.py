@@ -14,6 +14,8 @@ PACKAGE = ROOT / "onnxcomp"
 # What `import onnxcomp` and `--help` must do without.
 OPTIONAL = (
     "onnxruntime", "polygraphy", "torch", "sklearn", "matplotlib", "tensorrt", "mpi4py", "tensorboardX",
+    "netron",
+    "jinja2",
 )  # fmt: skip
 
 

@@ -129,7 +129,7 @@ def test_qat_without_data(refused: Refused, tmp_path: Path, network: Path) -> No
         (["prune", "--set", "prune.sparsity=1.2"], "sparsity is 1.2: Input should be less than 1"),
         (["prune{sparsity=-1}"], "sparsity is -1"),
         (["distill,prune"], "prune cannot follow distill; write prune before distill"),
-        (["prune", "--ouput", "x"], "No such option"),
+        (["prune", "--ouput", "x"], "there is no option --ouput; did you mean --output?"),
     ],
 )
 def test_recipes(refused: Refused, tmp_path: Path, network: Path, args: list[str], message: str) -> None:

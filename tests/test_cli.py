@@ -13,7 +13,7 @@ import click
 import pytest
 
 import onnxcomp
-from onnxcomp import cli
+from onnxcomp import cli, road
 from onnxcomp.errors import DataError, OnnxcompError
 from onnxcomp.interrupts import Interrupted
 from tests.project import ROOT
@@ -67,10 +67,26 @@ def test_unknown_command_that_is_near_none_gets_the_list(run: Run) -> None:
 
 def test_unknown_option_gets_the_nearest_name(run: Run, fake: Any) -> None:
     fake(lambda sparsity: None)
-    code, out, err = run("fake", "--sparsty", "0.5")
-    assert (code, out, err.count("\n")) == (2, "", 1)
-    assert "--sparsity" in err
-    assert err.endswith("(see onnxcomp fake --help)\n")
+    line = "Error: there is no option --sparsty; did you mean --sparsity? (see onnxcomp fake --help)\n"
+    assert run("fake", "--sparsty", "0.5") == (2, "", line)
+    line = "Error: there is no option --epochs (see onnxcomp fake --help)\n"
+    assert run("fake", "--epochs", "0.5") == (2, "", line)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("export", "densnet201", "-o", "x"), "NAME: there is no 'densnet201'; did you mean densenet201?"),
+        (
+            ("export", "resnet18", "--stem", "x", "-o", "x"),
+            "--stem: there is no 'x'; choose from imagenet, cifar",
+        ),
+        (("completion", "bsh"), "SHELL: there is no 'bsh'; did you mean bash?"),
+        (("build", "--no-lnt"), "there is no option --no-lnt; did you mean --no-lint?"),
+    ],
+)
+def test_unknown_value_gets_the_nearest(run: Run, words: tuple[str, ...], line: str) -> None:
+    assert run(*words) == (2, "", f"Error: {line} (see onnxcomp {words[0]} --help)\n")
 
 
 def test_bad_value_is_one_line(run: Run, fake: Any) -> None:
@@ -79,11 +95,27 @@ def test_bad_value_is_one_line(run: Run, fake: Any) -> None:
     assert run("fake", "--sparsity", "much") == (2, "", line)
 
 
-def test_no_arguments_is_bad_usage(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "COMMANDS", ())
-    code, out, err = run()
-    assert (code, out) == (2, "")
-    assert err.startswith("Usage: onnxcomp ")
+def test_no_arguments_say_how_to_begin(run: Run) -> None:
+    assert run() == (2, "", road.WELCOME)
+
+
+def test_the_first_commands_that_are_shown_parse(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [line.split()[1:] for line in road.WELCOME.splitlines() if line.startswith("  onnxcomp ")]
+    assert [words[0] for words in lines] == ["demo", "inspect", "export", "compress"]
+    for name, *words in lines:
+        command = cli.cli.get_command(click.Context(cli.cli), name)
+        assert command is not None
+        command.make_context(name, words)  # raises where an option or an operand does not fit
+
+
+def test_help_has_the_commands_by_the_step_of_the_road(run: Run) -> None:
+    code, out, err = run("--help")
+    assert (code, err) == (0, "")
+    headings = [line for line in out.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert headings == ["Options:", *(f"{heading}:" for heading in road.ROAD)]
+    listed = [line.split()[0] for line in out.splitlines() if line.startswith("  ") and line[2].isalpha()]
+    assert [name for name in listed if name in cli.COMMANDS] == list(cli.COMMANDS)
+    assert max(map(len, out.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("kind", [OnnxcompError, DataError])

@@ -65,7 +65,8 @@ def test_wheel_has_one_top_level_name(wheel: zipfile.Path) -> None:
 def test_wheel_holds_every_source_and_the_type_marker(wheel: zipfile.Path) -> None:
     with zipfile.ZipFile(str(wheel.root.filename)) as archive:
         names = set(archive.namelist())
-    files = [*sources(), ROOT / "onnxcomp/py.typed", *(ROOT / "onnxcomp").rglob("*.json")]
+    data = [path for kind in ("*.json", "*.yaml", "page.[chj]*") for path in (ROOT / "onnxcomp").rglob(kind)]
+    files = [*sources(), ROOT / "onnxcomp/py.typed", *data]
     expected = {path.relative_to(ROOT).as_posix() for path in files}
     assert expected <= names
     assert {"onnxcomp/passes/__init__.py", "onnxcomp/models/__init__.py"} <= names

@@ -229,3 +229,16 @@ def test_smoothing_out_of_range(epsilon: float) -> None:
 def test_smoothing_needs_a_task_loss() -> None:
     with pytest.raises(TrainingError, match="--label-smoothing: the model has no task loss"):
         losses.smooth_labels(from_proto(zoo.mlp()), 0.1)
+    model = zoo_compression("mlp", "distill{labels=false}")
+    with pytest.raises(TrainingError, match="no task loss; leave it out"):
+        losses.smooth_labels(model, 0.1)
+
+
+@pytest.mark.parametrize("name", ["mlp", "densenet"])
+def test_a_task_loss_that_no_longer_counts_takes_the_labels_along(name: str) -> None:
+    model = zoo_compression(name)
+    assert any(tensor.name == "labels" for tensor in model.graph.inputs)
+    model = pipeline.apply(model, recipe.parse("distill{labels=false}"))
+    assert [tensor.name for tensor in model.graph.inputs] == [model.image.name]
+    assert not any(node.name.startswith(losses.TASK) for node in model.graph.nodes)
+    onnx.checker.check_model(to_proto(model), full_check=True)

@@ -12,7 +12,9 @@ import onnx
 import pytest
 from onnx import helper
 
-from onnxcomp import metadata
+from onnxcomp import metadata, pipeline, recipe
+from onnxcomp.deploy.finalize import finalize
+from onnxcomp.deploy.targets import get_target
 from onnxcomp.errors import ModelError, OnnxcompError
 from onnxcomp.model import Form, Model, Preprocessing, Role, from_proto, load, save, to_proto
 from tests import run, zoo
@@ -215,3 +217,19 @@ def test_an_end_called_as_one_of_the_compression_form_is_refused(name: str, end:
     getattr(proto.graph, end)[0].name = name
     with pytest.raises(ModelError, match=f"has an input or output called {name}, .*; rename it"):
         from_proto(proto)
+
+
+def test_in_a_compression_form_added_nodes_say_so_and_nothing_else_does(tmp_path: Path) -> None:
+    network = from_proto(zoo.densenet())
+    model = pipeline.apply(network, recipe.parse("prune,qat"), calibration=run.Observed())
+    save(model, tmp_path / "c.onnx")
+    nodes = {node.name: node for node in onnx.load(tmp_path / "c.onnx").graph.node}
+    said = {name for name, node in nodes.items() if node.doc_string}
+    assert said == nodes.keys() - {node.name for node in network.graph.nodes}
+    mask = nodes["prune/features.transition1.conv.weight"]
+    assert mask.doc_string == "onnxcomp: added by prune: mask of features.transition1.conv.weight"
+    # Reading, running and writing know nothing of it.
+    assert to_proto(load(tmp_path / "c.onnx")) == to_proto(model)
+    for other in (network, finalize(model, get_target("ort-cpu"))):
+        save(other, tmp_path / "other.onnx")
+        assert not any(node.doc_string for node in onnx.load(tmp_path / "other.onnx").graph.node)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -88,7 +90,9 @@ def test_roles_cover_all_that_training_touches() -> None:
     assert all(name.endswith(".mask") for name in by_role[Role.MASK])
     assert all(name.startswith("teacher/") for name in by_role[Role.TEACHER])
     left = {name for name in constants if name not in compressed.roles}
-    assert all(name.startswith("loss/") or name.endswith(".zero_point") for name in left), left
+    assert all(
+        name.startswith(("loss/", "teacher/loss/")) or name.endswith(".zero_point") for name in left
+    ), left
 
 
 def test_passes_in_two_goes_equal_one() -> None:
@@ -221,3 +225,38 @@ def test_densenet201() -> None:
     after = run.outputs(compressed, images, optimize=True)  # pipeline.apply had onnx.checker look at it
     assert np.isfinite(after["loss"])
     assert {name for name in after if name.startswith("loss/")} == set(compressed.losses)
+
+
+LONG = {
+    "prune": "prune{criterion=obs schedule=one-shot keep_first=false keep_last=false}",
+    "channels": "channels{criterion=obd reconstruct=true sparsity=0.3 align=1}",
+    "qat": "qat{rounding=adaround bias_correction=true equalize=true}",
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_a_rehearsal_checks_the_pass_itself_and_spares_the_long_looks(name: str) -> None:
+    """Data that may not be looked at long: only ranges are observed."""
+
+    class Untouchable:
+        def grams(self, *args: object) -> None:
+            pytest.fail("looked")
+
+        per_batch = grams
+
+    model, recipe = models.from_proto(zoo.resnet()), recipes.parse(LONG[name])
+    with pytest.raises(PassError, match="give --data"):
+        pipeline.apply(model, recipe, rehearse=True)
+    steps: list[pipeline.Step] = []
+    data: Any = Untouchable()
+    told = pipeline.apply(
+        model,
+        recipe,
+        calibration=run.Observed(),
+        grams=data,
+        gradients=data,
+        report=steps.append,
+        rehearse=True,
+    )
+    assert told.recipe == str(recipe)
+    assert steps[0].change.modified

@@ -34,7 +34,6 @@ def test_preprocessing(text: str, mean: tuple[float, ...], std: tuple[float, ...
     ("text", "reason"),
     [
         ("", "not a name or mean/deviation"),
-        ("cifar", "not a name or mean/deviation"),
         ("1,2,3", "not a name or mean/deviation"),
         ("1/2/3", "not a name or mean/deviation"),
         ("1,2,x/1,2,3", "not a name or mean/deviation"),
@@ -55,6 +54,11 @@ def test_refused_preprocessing(text: str, reason: str) -> None:
         f"{text!r} is no preprocessing: {reason};"
         " use cifar10, imagenet or, in units of 0..255, for example 125.3,123,113.9/63,62.1,66.7"
     )
+
+
+def test_a_preprocessing_of_a_like_name() -> None:
+    with pytest.raises(ModelError, match=r"not a name or mean/deviation; did you mean cifar10\?$"):
+        parse_preprocessing("cifr10")
 
 
 def test_classes() -> None:

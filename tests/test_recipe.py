@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,7 +38,7 @@ prunes = st.builds(
 qats = st.builds(
     Qat, calibration=st.sampled_from(["max", "percentile", "mse"]), percentile=st.floats(51, 100)
 )
-distills = st.builds(Distill, temperature=st.floats(0.1, 100), alpha=share, beta=st.floats(0, 10))
+distills = st.builds(Distill, temperature=st.floats(0.1, 100), alpha=share, boundary=st.floats(0, 10))
 recipes_made = (
     st.tuples(
         st.none() | prunes,
@@ -104,6 +107,22 @@ def test_bad_text_is_refused(text: str, message: str) -> None:
 def test_order_is_checked(text: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         recipes.parse(text).check_order()
+
+
+def test_a_pass_may_say_what_may_follow_it() -> None:
+    """One of a third party, of which the built-in passes do not know."""
+
+    @dataclass(frozen=True)
+    class Early(Prune):
+        name: ClassVar[str] = "early"
+        follows: ClassVar[tuple[str, ...]] = ()
+        precedes: ClassVar[tuple[str, ...]] = ("qat",)
+
+    Recipe((Early(), Qat())).check_order()
+    with pytest.raises(RecipeError, match="distill cannot follow early"):
+        Recipe((Early(), Distill())).check_order()
+    with pytest.raises(RecipeError, match="early cannot follow qat"):
+        Recipe((Qat(), Early())).check_order()
 
 
 def test_commas_may_stand_between_options() -> None:

@@ -42,5 +42,6 @@ def test_bad_files_are_refused(content: str, message: str, tmp_path: Path) -> No
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="cannot be read"):
-        recipe_file.load(tmp_path / "absent.yaml")
+    (tmp_path / "recipe.yaml").touch()
+    with pytest.raises(RecipeError, match=r"there is no such file; did you mean .*/recipe.yaml\?"):
+        recipe_file.load(tmp_path / "recpe.yml")

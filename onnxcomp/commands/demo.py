@@ -31,6 +31,7 @@ def command(run_dir: Path, resume: bool, threads: int | None, as_json: bool) -> 
     """
     from onnxcomp import compress, runtime
     from onnxcomp.demo import demo
+    from onnxcomp.provenance import Origin
     from onnxcomp.report import console
     from onnxcomp.training.progress import ConsoleProgress
 
@@ -38,7 +39,13 @@ def command(run_dir: Path, resume: bool, threads: int | None, as_json: bool) -> 
         options.resumable(resume=resume),
         ConsoleProgress(console.console(stderr=True)) as progress,
     ):
-        rows = demo(run_dir, threads=threads or runtime.default_threads(), progress=progress, resume=resume)
+        rows = demo(
+            run_dir,
+            threads=threads or runtime.default_threads(),
+            progress=progress,
+            resume=resume,
+            origin=Origin.of(options.command_words()),
+        )
     if as_json:
         click.echo(console.to_json(rows))
     else:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from onnxcomp.commands import options
+from onnxcomp.providers import Provider
 
 
 @click.command("evaluate")
@@ -16,6 +17,7 @@ from onnxcomp.commands import options
 @options.batch_size
 @options.preprocess
 @options.threads
+@options.provider
 @click.option(
     "--latency-runs",
     type=click.IntRange(min=0),
@@ -29,17 +31,19 @@ def command(
     batch_size: int,
     preprocess: str | None,
     threads: int | None,
+    provider: Provider,
     latency_runs: int | None,
     as_json: bool,
 ) -> None:
     """Measure MODEL on the test images of --data.
 
     Prints top-1 and top-5 accuracy, the size of the file as it is and deflated, parameters and those
-    that are not zero, and the median and 99th percentile of the latency of one image on this CPU.
+    that are not zero, and the median and 99th percentile of the latency of one image on this machine.
 
     \b
     Example:
       onnxcomp evaluate d.onnx --data cifar10 --threads 2
+      onnxcomp evaluate d.onnx --data cifar10 --provider cuda
     """
     from onnxcomp import model as models
     from onnxcomp import runtime
@@ -48,9 +52,10 @@ def command(
     from onnxcomp.report import console
     from onnxcomp.report.evaluation import evaluate, evaluation_rows
 
-    model = models.load(path)
-    options.set_preprocessing(model, preprocess)
-    data_set = open_data(data)
+    with console.working(f"reading {path}"):
+        model = models.load(path)
+        options.set_preprocessing(model, preprocess)
+        data_set = open_data(data)
     options.fit_to_data(model, data_set, path)
     images = limited(data_set.test, limit)
     with console.progress("evaluating", len(images)) as advance:
@@ -61,6 +66,7 @@ def command(
             threads=threads or runtime.default_threads(),
             batch_size=batch_size,
             latency_runs=latency_runs,
+            provider=provider,
             progress=advance,
         )
     if as_json:

@@ -48,11 +48,18 @@ if TYPE_CHECKING:
 )
 @options.as_json
 def command(name: str, output: Path, as_json: bool, **settings: Any) -> None:
-    """Write the network NAME as ONNX, with random weights or those of a file."""
+    """Write the network NAME as ONNX, with random weights or those of a file.
+
+    \b
+    Example:
+      onnxcomp export resnet18 -o m.onnx --num-classes 10 --input-size 32
+      onnxcomp export densenet201 -o m.onnx --weights densenet201.safetensors
+    """
     from onnxcomp.models.export import export
     from onnxcomp.report import console
 
-    summary = export(name, output, **settings)
+    with console.working(f"building {name}"):
+        summary = export(name, output, **settings)
     if as_json:
         click.echo(console.to_json(summary))
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -11,21 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxcomp.commands import options
-from onnxcomp.report.size import stored_bytes
+from onnxcomp.commands import dry, options
 
 if TYPE_CHECKING:
     from onnxcomp.deploy.finalize import Report
     from onnxcomp.deploy.targets import Target
     from onnxcomp.model import Model
+    from onnxcomp.outlook import Outlook
 
 
 @click.command("finalize")
 @click.argument("model", type=click.Path(path_type=Path))
 @options.output
 @options.target
+@dry.option
 @options.as_json
-def command(model: Path, output: Path, target: str, as_json: bool) -> None:
+def command(model: Path, output: Path, target: str, dry_run: bool, as_json: bool) -> None:
     """Write MODEL in the form that TARGET deploys.
 
     Masks are multiplied in, BatchNormalization is folded where legal, teacher and losses go, and
@@ -38,11 +39,18 @@ def command(model: Path, output: Path, target: str, as_json: bool) -> None:
     """
     from onnxcomp import model as models
     from onnxcomp.deploy.targets import get_target
-    from onnxcomp.report.console import to_json
+    from onnxcomp.report.console import to_json, working
+    from onnxcomp.report.size import stored_bytes
 
     chosen = get_target(target)
-    finish = finalizing(output, chosen, keep=model)
-    written = finish(models.load(model))
+    finish = Finalizing(output, chosen, keep=model)
+    if dry_run:
+        with working(f"finalizing {model}"):
+            outlook = finish.outlook(models.load(model))
+        dry.tell(outlook, as_json=as_json)
+        return
+    with working(f"finalizing {model}"):
+        written = finish(models.load(model))
     if as_json:
         click.echo(to_json({**written.table(), "size_before": stored_bytes(model)}))
     else:
@@ -67,6 +75,8 @@ class Written:
 
     def table(self) -> dict[str, Any]:
         """For JSON."""
+        from onnxcomp.report.size import stored_bytes
+
         output, *beside = self.files
         size = stored_bytes(output)
         return {
@@ -83,6 +93,7 @@ class Written:
             source: the file it was made of.
         """
         from onnxcomp.report.console import console
+        from onnxcomp.report.size import stored_bytes
 
         def echo(line: str) -> None:
             console().print(line, markup=False, soft_wrap=True)
@@ -97,27 +108,50 @@ class Written:
             echo(f"build: {_trtexec(self.model, self.report, *names)}")
 
 
-def finalizing(output: Path, target: Target, *, keep: Path) -> Callable[[Model], Written]:
-    """Check that ``output`` and what belongs beside it can be written; gives what finalises and writes.
+@dataclass(frozen=True)
+class Finalizing:
+    """What finalises a network and writes it, once it is known that it can be written.
 
-    Args:
+    Attributes:
+        output: the file; with what belongs beside it.
+        target: what it is for.
         keep: the file that it is made of, which must not be written over.
 
     Raises:
-        OnnxcompError: one of them cannot be written.
+        OnnxcompError: one of the files cannot be written.
     """
-    from onnxcomp import files
-    from onnxcomp.deploy.finalize import finalize_report
-    from onnxcomp.deploy.write import paths, write
 
-    for path in paths(output, dla=target.dla):
-        files.check_writable(path, keep=keep)
+    output: Path
+    target: Target
+    keep: Path
 
-    def finish(model: Model) -> Written:
-        result, report = finalize_report(model, target)
-        return Written(result, target, report, write(result, report, output))
+    def __post_init__(self) -> None:
+        from onnxcomp import files
 
-    return finish
+        for path in self._paths():
+            files.check_writable(path, keep=self.keep)
+
+    def __call__(self, model: Model) -> Written:
+        """Finalise and write."""
+        from onnxcomp.deploy.finalize import finalize_report
+        from onnxcomp.deploy.write import write
+
+        result, report = finalize_report(model, self.target)
+        return Written(result, self.target, report, write(result, report, self.output))
+
+    def outlook(self, model: Model) -> Outlook:
+        """Finalise, and write nothing."""
+        from onnxcomp.deploy.finalize import finalize_report
+        from onnxcomp.outlook import Outlook
+
+        _, report = finalize_report(model, self.target)
+        first, *rest = _lines(report, self.target)
+        return Outlook((f"would finalize {first}", *(f"  {line}" for line in rest)), tuple(self._paths()))
+
+    def _paths(self) -> list[Path]:
+        from onnxcomp.deploy.write import paths
+
+        return paths(self.output, dla=self.target.dla)
 
 
 def _trtexec(model: Model, report: Report, network: str, calibration: str, precisions: str) -> str:

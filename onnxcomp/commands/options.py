@@ -1,7 +1,11 @@
-"""Options that several commands share, and how they are read."""
+"""Options that several commands share, and how they are read.
+
+Nothing heavy is loaded by this or by a command's module itself: a shell that completes a word waits for it.
+"""
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,18 +14,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from onnxcomp import files, kept, launcher
-from onnxcomp import recipe as recipes
-from onnxcomp import recipe_file as recipe_files
+from onnxcomp import files, launcher
 from onnxcomp.commands.sections import ExcusableOption
-from onnxcomp.deploy.targets import TARGETS
+from onnxcomp.completion import values
 from onnxcomp.errors import OnnxcompError, RecipeError
 from onnxcomp.interrupts import Interrupted, Signals
-from onnxcomp.model import Model
-from onnxcomp.recipe import Recipe
+from onnxcomp.providers import PROVIDERS
+from onnxcomp.visible import visible
 
 if TYPE_CHECKING:
     from onnxcomp.data import DataSet
+    from onnxcomp.model import Model
+    from onnxcomp.recipe import Recipe
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,7 +41,20 @@ recipe = click.option(
     "--recipe", "recipe_file", type=click.Path(path_type=Path), help="Passes from a YAML file."
 )
 settings = click.option(
-    "--set", "settings", multiple=True, metavar="PASS.OPTION=VALUE", help="Override an option."
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="PASS.OPTION=VALUE",
+    shell_complete=values.settings,
+    help="Override an option.",
+)
+teacher = click.option(
+    "--teacher",
+    "teachers",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="ONNX file that distill learns from, of any architecture; repeated: an ensemble; default: MODEL.",
 )
 calibration_images = click.option(
     "--calibration-images",
@@ -71,13 +88,27 @@ batch_size = click.option(
     show_default=True,
     help="Images per run; a network's fixed batch goes before it.",
 )
+provider = click.option(
+    "--provider",
+    type=click.Choice(PROVIDERS),
+    default="cpu",
+    show_default=True,
+    help="Of ONNX Runtime; one that cannot run the whole network is an error.",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
 def data(*, required: bool) -> Callable[[F], F]:
     """The option ``--data``."""
     text = "digits, cifar10, a CIFAR-10 archive, an image folder or its zip, or an .npz."
-    return click.option("--data", cls=ExcusableOption, required=required, metavar="DATA", help=text)
+    return click.option(
+        "--data",
+        cls=ExcusableOption,
+        required=required,
+        metavar="DATA",
+        shell_complete=values.data_sets,
+        help=text,
+    )
 
 
 def passes_and_model(operands: tuple[str, ...], recipe_file: Path | None) -> tuple[str | None, Path]:
@@ -93,18 +124,29 @@ def passes_and_model(operands: tuple[str, ...], recipe_file: Path | None) -> tup
     return (None if recipe_file else operands[0]), Path(operands[-1])
 
 
-def read_recipe(text: str | None, recipe_file: Path | None, changes: tuple[str, ...]) -> Recipe:
-    """The recipe from text or file, with ``--set`` applied, in a legal order.
+def read_recipe(
+    text: str | None, recipe_file: Path | None, changes: tuple[str, ...], teachers: tuple[Path, ...] = ()
+) -> Recipe:
+    """The recipe from text or file, with ``--teacher`` and ``--set`` applied, in a legal order.
 
     Raises:
         RecipeError: as the readers of recipes.
     """
+    from onnxcomp import recipe as recipes
+    from onnxcomp import recipe_file as recipe_files
+
     if text is None:
         if recipe_file is None:
             raise RecipeError("no pass is named", fix="for example: prune,qat,distill")
         read = recipe_files.load(recipe_file)
     else:
         read = recipes.parse(text)
+    if teachers:
+        if read.find("distill") is None:
+            raise RecipeError(
+                "the recipe has no pass distill", where="--teacher", fix="add distill to the recipe"
+            )
+        changes = (f"distill.teacher={json.dumps([str(path) for path in teachers])}", *changes)
     read = recipes.with_settings(read, changes)
     read.check_order()
     return read
@@ -148,6 +190,8 @@ def calibration_folder(given: Path | None) -> Path:
     Raises:
         OnnxcompError: it was given and cannot be created or written.
     """
+    from onnxcomp import kept
+
     if given is None:
         return kept.default_root("calibration")
     if given.exists() and not given.is_dir():
@@ -158,7 +202,7 @@ def calibration_folder(given: Path | None) -> Path:
 
 def warn(line: str) -> None:
     """Say on stderr what does no harm."""
-    click.echo(line, err=True)
+    click.echo(visible(line), err=True)
 
 
 @contextmanager
@@ -183,6 +227,18 @@ def about(path: Path) -> Iterator[Callable[[Model], Model]]:
         else:
             raise
         raise type(error)(error.what, where=where, fix=error.fix) from error
+
+
+def command_words() -> list[str]:
+    """What stands behind ``onnxcomp`` on the command line."""
+    found: list[str] = click.get_current_context().find_root().obj
+    return found
+
+
+def teachers_of(recipe: Recipe) -> list[Path]:
+    """The files that the pass distill of a recipe learns from."""
+    found: Any = recipe.find("distill")
+    return [] if found is None else [Path(name) for name in found.teacher]
 
 
 @contextmanager
@@ -210,12 +266,15 @@ def resumable(*, resume: bool) -> Iterator[None]:
 resume = click.option(
     "--resume", is_flag=True, help="Continue the run in --run-dir exactly where it stopped."
 )
-*_first, _last = TARGETS
-_names = f"{', '.join(_first)} or {_last}"
-target = click.option("--target", required=True, metavar="NAME", help=f"{_names}.")
-target_of_widths = click.option(
-    "--target", metavar="NAME", help=f"{_names}: channels keeps to widths that are fast there."
-)
-target_of_savings = click.option(
-    "--target", metavar="NAME", help=f"{_names}: what zeros and widths bring there; default: a line for each."
-)
+_names = "xavier, orin, h200, ort-cpu and others (see onnxcomp targets), or a .yaml file of your own"
+
+
+def _target(text: str, *, required: bool = False) -> Callable[[F], F]:
+    return click.option(
+        "--target", required=required, metavar="NAME", shell_complete=values.targets, help=text
+    )
+
+
+target = _target(f"{_names}.", required=True)
+target_of_widths = _target(f"{_names}: channels keeps to widths that are fast there.")
+target_of_savings = _target(f"{_names}: what zeros and widths bring there; default: a line for each kind.")

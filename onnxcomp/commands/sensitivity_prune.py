@@ -16,6 +16,7 @@ from onnxcomp.sensitivity.prune.alone import Alone
 from onnxcomp.sensitivity.prune.curves import Curves
 from onnxcomp.sensitivity.prune.measure import Measurement, open_measurement
 from onnxcomp.sensitivity.prune.way import Way, read_sparsities
+from onnxcomp.visible import visible
 
 
 def read(sparsities: str | None, criterion: str, pattern: str, exclude: tuple[str, ...]) -> Pruning:
@@ -46,7 +47,7 @@ class Pruning:
         return self._measurement.points
 
     def prepare(self) -> None:
-        with console.bars() as show:
+        with console.bars("preparing") as show:
             self._alone = self._measurement.prepare(threads=self._asked.threads, show=show)
 
     def fill(self, progress: Callable[[float], None]) -> None:
@@ -71,7 +72,7 @@ class Pruning:
         say_more(len(found.layers), output)
         for name, reason in found.left.items():
             if reason:
-                click.echo(f"left out: {name} ({reason})")
+                click.echo(f"left out: {visible(name)} ({visible(reason)})")
 
 
 def _table(path: Path, found: Curves) -> tuple[str, list[str], list[list[str]]]:

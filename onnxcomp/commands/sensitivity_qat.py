@@ -23,6 +23,7 @@ from onnxcomp.sensitivity.qat import effects, plot
 from onnxcomp.sensitivity.qat.effects import Effects
 from onnxcomp.sensitivity.qat.measure import Measurement, check, open_measurement
 from onnxcomp.sensitivity.scores import Compared
+from onnxcomp.visible import visible
 
 
 def read(
@@ -70,7 +71,7 @@ class Quantising:
                     "is quantised already", where=model.graph.name, fix="leave out --set and --target"
                 )
             return model
-        with console.bars() as show:
+        with console.bars("quantising") as show:
             found = self._sources(show)
             return pipeline.apply(
                 model,
@@ -99,7 +100,7 @@ class Quantising:
             return
         model, given = self._measurement.model, self._asked.model
         reference = given if model is not given else partial.only(given, ())
-        with console.bars() as show:
+        with console.bars("choosing layers") as show:
             calibration = self._sources(show).calibration
             assert calibration is not None
             self._choice = mixed.choose(model, reference, calibration, self._max_drop)
@@ -129,7 +130,7 @@ class Quantising:
         if self._choice is not None:
             click.echo(f"qat.float_layers=auto qat.max_drop={self._max_drop:g}:")
             for note in self._choice.notes:
-                click.echo(f"  {note}")
+                click.echo(f"  {visible(note)}")
 
 
 def _words(found: Effects, point: Compared) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxcomp.commands import options, training
+from onnxcomp.commands import dry, options, training
 from onnxcomp.commands.sections import SectionCommand
 from onnxcomp.errors import OnnxcompError
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 @options.preprocess
 @options.threads
 @training.options
+@dry.option
 @options.as_json
 def command(
     model_path: Path,
@@ -53,6 +55,7 @@ def command(
     weights_from: Path | None,
     explain: bool,
     preprocess: str | None,
+    dry_run: bool,
     as_json: bool,
     **settings: Any,
 ) -> None:
@@ -67,13 +70,16 @@ def command(
     Example:
       onnxcomp train c.onnx -o t.onnx --data cifar10 --epochs 5 --run-dir runs/a
     """
-    from onnxcomp import files
+    from onnxcomp import files, provenance
     from onnxcomp import model as models
     from onnxcomp.data import open_data
-    from onnxcomp.report.console import console, to_json
+    from onnxcomp.outlook import Outlook
+    from onnxcomp.report.console import console, to_json, working
     from onnxcomp.training.loop import train
+    from onnxcomp.training.plan import Plan
     from onnxcomp.training.progress import ConsoleProgress
     from onnxcomp.training.ranks import open_ranks
+    from onnxcomp.training.rehearsal import rehearse
     from onnxcomp.training.run_dir import RunDir
 
     if explain:
@@ -83,22 +89,46 @@ def command(
     config = training.config(**settings)
     files.check_writable(output, keep=model_path)
     run_dir = run_dir or Path("runs") / output.stem
+    origin = provenance.Origin.of(options.command_words(), model_path)
     with options.resumable(resume=resume):
         ranks = open_ranks()
-        network = [models.load(model_path)]  # a list: nothing here holds the network while it trains
-        options.set_preprocessing(network[0], preprocess)
-        data_set = open_data(data)
+        with working(f"reading {model_path}"):
+            network = [models.load(model_path)]  # a list: nothing here holds the network while it trains
+            options.set_preprocessing(network[0], preprocess)
+            data_set = open_data(data)
         options.fit_to_data(network[0], data_set, model_path)
-        with ConsoleProgress(console(stderr=True)) as progress, options.about(model_path) as shown:
+        if dry_run:
+            with ConsoleProgress(console(stderr=True)) as progress, options.about(model_path) as shown:
+                plan = Plan.of(
+                    shown(network.pop()),
+                    data_set,
+                    config,
+                    ranks,
+                    weights_from=weights_from,
+                    note=options.warn,
+                )
+                found = rehearse(
+                    plan, data_set, run_dir, ranks, resume=resume, note=options.warn, progress=progress
+                )
+            if ranks.rank == 0:
+                dry.tell(found + Outlook((), (output,)), as_json=as_json)
+            return
+        with (
+            ConsoleProgress(console(stderr=True)) as progress,
+            options.about(model_path) as shown,
+            provenance.recorded(run_dir, origin, data_set) if ranks.rank == 0 else nullcontext(),
+        ):
             trained = train(
                 shown(network.pop()), data_set, config, run_dir,
                 resume=resume, progress=progress, ranks=ranks, weights_from=weights_from,
             )  # fmt: skip
         if ranks.rank > 0:
             return
-        _save(trained, output)
-        run = RunDir(run_dir, resume=True)
-        run.draw()
+        with working(f"writing {output}"):
+            _save(trained, output)
+            provenance.finish(run_dir, [output])
+            run = RunDir(run_dir, resume=True)
+            run.draw()
     result = _result(run, output)
     if as_json:
         click.echo(to_json(result))

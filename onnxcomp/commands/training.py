@@ -120,6 +120,11 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         IMAGES, "--batch-norm", type=click.Choice(["train", "frozen"]), default="train", show_default=True,
         help="frozen: normalise with the running statistics and leave them as they are.",
     ),
+    option(
+        IMAGES, "--teacher-cache", metavar="DIR|off",
+        help="Folder of what a teacher says of images that are not augmented, so that it runs once; default:"
+        " onnxcomp/teacher in the user's cache folder.",
+    ),
     option(IMAGES, "--workers", type=int, default=1, show_default=True, help="Threads that prepare images."),
     option(
         RUN, "--checkpoint-every", type=int, metavar="STEPS", default=200, show_default=True,

@@ -1,4 +1,4 @@
-"""Top-1 and top-5 accuracy of a network on labelled images, with ONNX Runtime on the CPU."""
+"""Top-1 and top-5 accuracy of a network on labelled images, with ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from onnxcomp import runtime
 from onnxcomp.data import ImageSet, evaluation_batches
 from onnxcomp.errors import DataError, ModelError
 from onnxcomp.model import Model
+from onnxcomp.providers import Provider
 
 TOP5 = 5
 
@@ -36,14 +37,32 @@ def evaluate_accuracy(
     *,
     threads: int,
     batch_size: int = 100,
+    provider: Provider = "cpu",
     progress: Callable[[int], None] | None = None,
 ) -> Accuracy:
-    """Classify every image of ``image_set``.
+    """Classify every image of ``image_set``; arguments and errors of :func:`rank_labels`."""
+    ranks = rank_labels(
+        model, image_set, threads=threads, batch_size=batch_size, provider=provider, progress=progress
+    )
+    return of_ranks(ranks, model.num_classes)
+
+
+def rank_labels(
+    model: Model,
+    image_set: ImageSet,
+    *,
+    threads: int,
+    batch_size: int = 100,
+    provider: Provider = "cpu",
+    progress: Callable[[int], None] | None = None,
+) -> np.ndarray:
+    """Classify every image of ``image_set``: ranks of their labels, int64 [N], 0 for a right answer.
 
     A network with a fixed batch runs at that batch, its last batch filled up with zeros that do not count.
 
     Args:
         batch_size: images per run where the network's batch is free.
+        provider: of ONNX Runtime.
         progress: called with the number of images after each batch.
 
     Raises:
@@ -54,7 +73,7 @@ def evaluate_accuracy(
         raise ModelError("does not say how its images are normalised", where=model.image.name)
     if not len(image_set):
         raise DataError("there is no image to evaluate on")
-    session = runtime.session(model, threads=threads)
+    session = runtime.session(model, threads=threads, provider=provider)
     channels, height, width = model.image_shape
     size = model.batch or batch_size
     ranks = []
@@ -66,9 +85,13 @@ def evaluate_accuracy(
         ranks.append(label_ranks(logits[: len(labels)], labels))
         if progress is not None:
             progress(len(labels))
-    rank = np.concatenate(ranks)
-    top5 = percent(rank < TOP5) if model.num_classes > TOP5 else None
-    return Accuracy(percent(rank < 1), top5, len(rank))
+    return np.concatenate(ranks)
+
+
+def of_ranks(ranks: np.ndarray, classes: int) -> Accuracy:
+    """The accuracy that ``ranks`` (int64 [N]) of labels are, among ``classes`` classes."""
+    top5 = percent(ranks < TOP5) if classes > TOP5 else None
+    return Accuracy(percent(ranks < 1), top5, len(ranks))
 
 
 def accuracy(model: Model, image_set: ImageSet, *, threads: int) -> float:

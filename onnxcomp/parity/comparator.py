@@ -36,12 +36,14 @@ class Verdict:
         candidate: logits float32 [N, classes].
         finite: ``Comparator.validate`` found no NaN and no infinity in either.
         passed: ``Comparator.compare_accuracy`` at the tolerance; None without one.
+        batches: number of images in each run.
     """
 
     reference: np.ndarray
     candidate: np.ndarray
     finite: bool
     passed: bool | None
+    batches: tuple[int, ...]
 
 
 def judge(
@@ -68,7 +70,27 @@ def judge(
         finite = bool(Comparator.validate(results, check_inf=True, check_nan=True))
         passed = None if tolerance is None else _passed(results, tolerance)
     logits = {name: np.concatenate([_only(run) for run in runs]) for name, runs in results}
-    return Verdict(logits["reference"], logits["candidate"], finite, passed)
+    batches = tuple(len(image) for feed in feeds for image in feed.values())
+    return Verdict(logits["reference"], logits["candidate"], finite, passed, batches)
+
+
+def judge_answers(
+    reference: np.ndarray, candidate: np.ndarray, batches: tuple[int, ...], tolerance: Tolerance | None
+) -> Verdict:
+    """The same of answers that are there already, float32 [N, classes], given in ``batches`` of images."""
+    from polygraphy.comparator import Comparator, IterationResult, RunResults
+    from polygraphy.logger import G_LOGGER
+
+    parts = np.cumsum(batches)[:-1]
+    runs = [
+        (name, [IterationResult({"logits": part}, runner_name=name) for part in np.split(logits, parts)])
+        for name, logits in (("candidate", candidate), ("reference", reference))
+    ]
+    with G_LOGGER.verbosity(G_LOGGER.CRITICAL):
+        results = RunResults(runs)
+        finite = bool(Comparator.validate(results, check_inf=True, check_nan=True))
+        passed = None if tolerance is None else _passed(results, tolerance)
+    return Verdict(reference, candidate, finite, passed, batches)
 
 
 def _passed(results: Any, tolerance: Tolerance) -> bool:

@@ -13,6 +13,7 @@ from onnxcomp.errors import ModelError
 from onnxcomp.model import Model
 from onnxcomp.parity.accuracy import percent
 from onnxcomp.parity.comparator import Tolerance, Verdict, judge
+from onnxcomp.providers import Provider
 from onnxcomp.student import student
 
 
@@ -50,10 +51,17 @@ def compare(
     *,
     threads: int,
     tolerance: Tolerance | None = None,
-) -> Comparison:
+    provider: Provider = "cpu",
+) -> tuple[Comparison, Verdict]:
     """Run both networks on ``images``, a list of float32 [B, C, H, W] normalised batches.
 
     Outputs are compared by position; inputs and outputs may be called differently.
+
+    Args:
+        provider: of ONNX Runtime.
+
+    Returns:
+        The figures, and what Polygraphy ran and found.
 
     Raises:
         ModelError: shapes differ, or ONNX Runtime cannot load one of them.
@@ -64,12 +72,12 @@ def compare(
     twin = with_names_of(candidate, reference)
     feeds = [{reference.image.name: batch} for batch in images]
     verdict = judge(
-        lambda: runtime.session(reference, threads=threads),
-        lambda: runtime.session(twin, threads=threads),
+        lambda: runtime.session(reference, threads=threads, provider=provider),
+        lambda: runtime.session(twin, threads=threads, provider=provider),
         feeds,
         tolerance,
     )
-    return _measure(verdict)
+    return measure(verdict), verdict
 
 
 def check_interfaces(reference: Model, candidate: Model) -> None:
@@ -110,7 +118,8 @@ def with_names_of(model: Model, other: Model) -> Model:
     return twin
 
 
-def _measure(verdict: Verdict) -> Comparison:
+def measure(verdict: Verdict) -> Comparison:
+    """The figures of what Polygraphy ran."""
     reference = verdict.reference.astype(np.float64)
     candidate = verdict.candidate.astype(np.float64)
     # A NaN or an infinity spreads to the figures; `finite` reports it.

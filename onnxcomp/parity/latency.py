@@ -1,4 +1,4 @@
-"""How long one image takes on this CPU."""
+"""How long one image takes on this machine."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from onnxcomp import runtime
 from onnxcomp.errors import OnnxcompError
 from onnxcomp.model import Model
+from onnxcomp.providers import Provider
 
 WARM_UP_RUNS, WARM_UP_SECONDS = 10, 0.5
 LEAST_RUNS, LEAST_SECONDS = 100, 2.0
@@ -25,6 +26,7 @@ class Latency:
         runs: number of timed runs.
         threads: threads given to ONNX Runtime.
         batch: images per run: 1, or the network's fixed batch.
+        provider: of ONNX Runtime, that ran it.
     """
 
     median: float
@@ -32,9 +34,12 @@ class Latency:
     runs: int
     threads: int
     batch: int
+    provider: Provider = "cpu"
 
 
-def measure_latency(model: Model, *, threads: int, runs: int | None = None) -> Latency:
+def measure_latency(
+    model: Model, *, threads: int, runs: int | None = None, provider: Provider = "cpu"
+) -> Latency:
     """Time single runs one after the other on random images, after a warm-up.
 
     Args:
@@ -46,7 +51,7 @@ def measure_latency(model: Model, *, threads: int, runs: int | None = None) -> L
     """
     if runs is not None and runs < 1:
         raise OnnxcompError(f"{runs} timed runs", where="latency", fix="ask for at least 1")
-    session = runtime.session(model, threads=threads)
+    session = runtime.session(model, threads=threads, provider=provider)
     batch = model.batch or 1
     rng = np.random.default_rng(0)
     feed = {model.image.name: rng.standard_normal((batch, *model.image_shape), dtype=np.float32)}
@@ -73,4 +78,5 @@ def measure_latency(model: Model, *, threads: int, runs: int | None = None) -> L
         len(times),
         threads,
         batch,
+        provider,
     )

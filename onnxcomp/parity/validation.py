@@ -2,48 +2,33 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from onnxcomp.data import ImageSet, evaluation_batches
-from onnxcomp.errors import DataError, ModelError, OnnxcompError
+from onnxcomp.errors import DataError, ModelError
 from onnxcomp.model import Model
-from onnxcomp.parity.accuracy import Accuracy, evaluate_accuracy
-from onnxcomp.parity.comparator import Tolerance
-from onnxcomp.parity.compare import Comparison, check_interfaces, compare
+from onnxcomp.parity.accuracy import Accuracy, of_ranks, rank_labels
+from onnxcomp.parity.checks import Check, comparison_checks, drop_checks, layer_check
+from onnxcomp.parity.comparator import Verdict, judge_answers
+from onnxcomp.parity.compare import Comparison, check_interfaces, compare, measure
+from onnxcomp.parity.interval import Drop, paired_drop
+from onnxcomp.parity.layers import LayerErrors, compare_layers
+from onnxcomp.parity.limits import Limits
+from onnxcomp.parity.polygraphy_files import Run
 from onnxcomp.parity.sample import evenly_spaced
+from onnxcomp.providers import Provider
 
 COMPARISON_BATCH = 50
-ROUNDING = 1e-9  # points; a drop of exactly the limit passes whatever its last bit
+Show = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What a candidate must hold.
-
-    Attributes:
-        max_drop: points of top-1 that it may lose; None for no limit.
-        min_agreement: least share of images with the same top-1 class, in percent; None for none.
-        tolerance: of its logits against the reference's; None for none.
-
-    Raises:
-        OnnxcompError: a limit is NaN, which every candidate would hold.
-    """
-
-    max_drop: float | None = 0.5
-    min_agreement: float | None = None
-    tolerance: Tolerance | None = None
-
-    def __post_init__(self) -> None:
-        limits = {"--max-drop": self.max_drop, "--min-agreement": self.min_agreement}
-        if self.tolerance is not None:
-            limits |= {"--atol": self.tolerance.atol, "--rtol": self.tolerance.rtol}
-        for option, value in limits.items():
-            if value is not None and math.isnan(value):
-                raise OnnxcompError("nan is no limit", where=option, fix="give a number")
+def quiet(step: str, images: int) -> AbstractContextManager[Callable[[int], None]]:
+    """Shows nothing."""
+    return nullcontext(lambda count: None)
 
 
 @dataclass(frozen=True)
@@ -53,54 +38,143 @@ class Validation:
     Attributes:
         reference: accuracy of the reference.
         candidate: accuracy of the candidate.
-        drop: points of top-1 lost; negative where the candidate is better.
+        drop: points of top-1 lost, with its interval.
         comparison: of the logits, on some of the images.
+        verdict: what Polygraphy compared there.
+        runs: the same of answers that something else gave, by its name.
+        layers: inner tensors; None where they were not asked for.
+        checks: each limit held against what was found.
+        notes: lines worth reading though every check holds.
         failures: one line for each check that did not hold.
         passed: no check failed.
     """
 
     reference: Accuracy
     candidate: Accuracy
-    drop: float
+    drop: Drop
     comparison: Comparison
-    failures: tuple[str, ...]
+    verdict: Verdict
+    runs: Mapping[str, Comparison]
+    layers: LayerErrors | None
+    checks: tuple[Check, ...]
+    notes: tuple[str, ...]
+    failures: tuple[str, ...] = field(init=False)
     passed: bool = field(init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "failures", tuple(one.failure for one in self.checks if one.failure))
         object.__setattr__(self, "passed", not self.failures)
 
 
-def validate(
-    reference: Model,
-    candidate: Model,
-    image_set: ImageSet,
-    limits: Limits,
-    *,
-    threads: int,
-    samples: int = 200,
-    batch_size: int = 100,
-    progress: Callable[[int], None] | None = None,
-) -> Validation:
-    """Evaluate both networks on ``image_set`` and compare their logits on ``samples`` of its images.
+@dataclass(frozen=True)
+class Pair:
+    """Two networks, the images that they are held against each other on, and how they run.
 
-    Args:
-        samples: evenly spaced; rounded to whole batches where a network's batch is fixed.
-        progress: called with a number of images, twice for each image.
+    Attributes:
+        reference, candidate: with their preprocessing.
+        samples: batches on which logits are compared, float32 [B, C, H, W]; see :func:`sample_batches`.
+        threads: of ONNX Runtime.
+        provider: of ONNX Runtime.
 
     Raises:
         ModelError: the networks take different images or tell different classes apart.
+    """
+
+    reference: Model
+    candidate: Model
+    samples: Sequence[np.ndarray]
+    threads: int
+    provider: Provider = "cpu"
+
+    def __post_init__(self) -> None:
+        check_interfaces(self.reference, self.candidate)
+        _check_preprocessing(self.reference, self.candidate)
+
+    def answers(self, limits: Limits) -> tuple[Comparison, Verdict]:
+        """The logits of both, compared; errors of :func:`onnxcomp.parity.compare.compare`."""
+        return compare(
+            self.reference,
+            self.candidate,
+            self.samples,
+            threads=self.threads,
+            tolerance=limits.tolerance,
+            provider=self.provider,
+        )
+
+    def layers(self, progress: Callable[[int], None] = lambda count: None) -> LayerErrors:
+        """Inner tensors of both, compared; errors of :func:`onnxcomp.parity.layers.compare_layers`."""
+        return compare_layers(
+            self.reference,
+            self.candidate,
+            self.samples,
+            threads=self.threads,
+            provider=self.provider,
+            progress=progress,
+        )
+
+    def ranks(
+        self, image_set: ImageSet, batch_size: int, progress: Callable[[int], None] | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Ranks of the labels by reference and candidate, int64 [N] each."""
+        first, second = (
+            rank_labels(
+                model,
+                image_set,
+                threads=self.threads,
+                batch_size=batch_size,
+                provider=self.provider,
+                progress=progress,
+            )
+            for model in (self.reference, self.candidate)
+        )
+        return first, second
+
+
+def validate(
+    pair: Pair,
+    image_set: ImageSet,
+    limits: Limits,
+    *,
+    layers: bool = False,
+    runs: Sequence[Run] = (),
+    batch_size: int = 100,
+    progress: Show = quiet,
+) -> Validation:
+    """Evaluate both networks on ``image_set`` and compare their logits on the samples of ``pair``.
+
+    Args:
+        layers: compare inner tensors too; done as well where ``limits`` has some for them.
+        runs: what others answered to the same samples.
+        progress: shows a step, given its name and its number of images, as long as the context lasts.
+
+    Raises:
+        ModelError: ONNX Runtime cannot load one of them.
         DataError: ``image_set`` is empty.
     """
-    check_interfaces(reference, candidate)
-    _check_preprocessing(reference, candidate)
-    images = sample_batches(reference, image_set, samples, batch=reference.batch or candidate.batch)
-    comparison = compare(reference, candidate, images, threads=threads, tolerance=limits.tolerance)
-    before, after = (
-        evaluate_accuracy(model, image_set, threads=threads, batch_size=batch_size, progress=progress)
-        for model in (reference, candidate)
-    )
-    failures = tuple(_failures(before, after, comparison, limits))
-    return Validation(before, after, before.top1 - after.top1, comparison, failures)
+    count = sum(len(batch) for batch in pair.samples)
+    with progress("comparing logits", count) as advance:
+        comparison, verdict = pair.answers(limits)
+        advance(count)
+    others = {
+        run.name: measure(judge_answers(verdict.reference, run.logits, verdict.batches, limits.tolerance))
+        for run in runs
+    }
+    inner = None
+    if layers or limits.layers:
+        with progress("comparing inner tensors", count) as advance:
+            inner = pair.layers(advance)
+    with progress("validating", 2 * len(image_set)) as advance:
+        first, second = pair.ranks(image_set, batch_size, advance)
+    classes = pair.reference.num_classes
+    before, after = of_ranks(first, classes), of_ranks(second, classes)
+    drop = paired_drop(first < 1, second < 1, limits.confidence)
+    checks, notes = drop_checks(drop, before.top1, after.top1, limits)
+    checks += comparison_checks(comparison, limits)
+    for name, other in others.items():
+        checks += comparison_checks(other, limits, name)
+    if inner is not None and limits.layers:
+        checks.append(layer_check(inner, limits))
+    return Validation(before, after, drop, comparison, verdict, others, inner, tuple(checks), tuple(notes))
 
 
 def _check_preprocessing(reference: Model, candidate: Model) -> None:
@@ -136,46 +210,3 @@ def sample_batches(model: Model, image_set: ImageSet, samples: int, batch: int |
     chosen = evenly_spaced(image_set, count)
     batches = evaluation_batches(chosen, (height, width), model.preprocessing, channels, size)
     return [images for images, _ in batches]
-
-
-def _failures(before: Accuracy, after: Accuracy, comparison: Comparison, limits: Limits) -> list[str]:
-    lines = []
-    drop = before.top1 - after.top1
-    if not comparison.finite:
-        lines.append(f"NaN or infinity among the logits of {comparison.count} images")
-    if limits.max_drop is not None and drop > limits.max_drop + ROUNDING:
-        lines.append(
-            f"top-1 falls by {drop:.2f} points, from {before.top1:.2f} % to {after.top1:.2f} %"
-            f" on {before.count} images; at most {limits.max_drop:g} is allowed"
-        )
-    if limits.min_agreement is not None and comparison.agreement < limits.min_agreement - ROUNDING:
-        lines.append(
-            f"the same top-1 class on {comparison.agreement:.2f} % of {comparison.count} images;"
-            f" at least {limits.min_agreement:g} % is asked for"
-        )
-    if limits.tolerance is not None and not comparison.passed:
-        asked = limits.tolerance
-        lines.append(
-            f"logits differ by at most {comparison.max_absolute:.3g}, on average"
-            f" {comparison.mean_absolute:.3g}: not within atol {asked.atol:g}, rtol {asked.rtol:g}"
-            f" ({asked.error_stat})"
-        )
-    return lines
-
-
-def validation_rows(found: Validation) -> list[tuple[str, str]]:
-    """The measurements as pairs of name and text, for a table."""
-    comparison = found.comparison
-    return [
-        ("top-1 reference", f"{found.reference.top1:.2f} %"),
-        ("top-1 candidate", f"{found.candidate.top1:.2f} %"),
-        ("drop", f"{found.drop:.2f} points"),
-        ("images", f"{found.reference.count:,}"),
-        ("images compared", f"{comparison.count:,}"),
-        ("same top-1 class", f"{comparison.agreement:.2f} %"),
-        ("max absolute difference", f"{comparison.max_absolute:.3g}"),
-        ("mean absolute difference", f"{comparison.mean_absolute:.3g}"),
-        ("max relative difference", f"{comparison.max_relative:.3g}"),
-        ("cosine", f"{comparison.cosine:.6f}"),
-        ("SQNR", f"{comparison.sqnr:.1f} dB"),
-    ]

@@ -9,7 +9,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,18 +20,37 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
+
+from onnxcomp.visible import visible
 
 NUMBER = re.compile(r"-|[-+]?[\d,.]+(e[-+]?\d+)?( ?(%|ms|s|B|kB|MB|GB|K|M|G|dB|points))?|inf|nan")
 MIN_NAME_WIDTH, MAX_UNWRAPPED_WIDTH = 24, 32
 GAP = 3  # between two columns: a space on each side of a separator
 PLAIN_SECONDS = 30.0
+SHORT_SECONDS = 0.5  # what is done by then needs no spinner
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console on the current stdout or stderr."""
+    """A console on the current stdout or stderr.
+
+    ``CI`` and ``TERM=dumb`` make it one that is no terminal; ``NO_COLOR`` leaves bars, and no style of text.
+    """
+    if os.environ.get("CI", "").lower() not in ("", "0", "false") or os.environ.get("TERM") == "dumb":
+        return Console(stderr=stderr, highlight=False, force_terminal=False)
+    if os.environ.get("NO_COLOR"):
+        return Console(stderr=stderr, highlight=False, color_system=None)
     return Console(stderr=stderr, highlight=False)
 
 
@@ -49,11 +70,11 @@ def table(
     Args:
         title: one line above the table, ``""`` for none.
         columns: headings; the first column holds names.
-        rows: cells, written with ``str``.
+        rows: cells, written with ``str``, control characters as escapes (:mod:`onnxcomp.visible`).
         optional: headings that may be left out.
     """
     out = console()
-    cells = [[str(cell) for cell in row] for row in rows]
+    title, cells = visible(title), [[visible(str(cell)) for cell in row] for row in rows]
     if not out.is_terminal:
         _print_plain(out, title, columns, cells)
         return
@@ -149,8 +170,32 @@ def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 @contextmanager
-def bars() -> Iterator[Callable[[str, int, int], None]]:
+def working(what: str) -> Iterator[None]:
+    """Show on stderr that something is being done, and since when: on a terminal, unless it is short."""
+    out = console(stderr=True)
+    if not out.is_terminal:
+        yield
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    shown = Progress(*columns, console=out, transient=True)
+    shown.add_task(what, total=None)
+    late = threading.Timer(SHORT_SECONDS, shown.start)
+    late.daemon = True
+    late.start()
+    try:
+        yield
+    finally:
+        late.cancel()
+        late.join()
+        shown.stop()
+
+
+@contextmanager
+def bars(what: str = "") -> Iterator[Callable[[str, int, int], None]]:
     """Show on stderr how far steps are that may be long or not come at all; nothing without a terminal.
+
+    Args:
+        what: shown from the beginning, for what is done between the steps.
 
     Yields ``show(description, done, total)``: a bar appears with the first call that names it.
     """
@@ -160,6 +205,8 @@ def bars() -> Iterator[Callable[[str, int, int], None]]:
         return
     tasks: dict[str, TaskID] = {}
     with _progress(out) as shown:
+        if what:
+            shown.add_task(what, total=None)
 
         def show(description: str, done: int, total: int) -> None:
             if description not in tasks:
@@ -167,6 +214,20 @@ def bars() -> Iterator[Callable[[str, int, int], None]]:
             shown.update(tasks[description], completed=done, total=total)
 
         yield show
+
+
+@contextmanager
+def status() -> Iterator[Callable[[str], None]]:
+    """Show on stderr what is being done, where it is not known how long it takes; nothing without a terminal.
+
+    Yields ``show(what)``.
+    """
+    out = console(stderr=True)
+    if not out.is_terminal:
+        yield lambda what: None
+        return
+    with out.status("") as shown:
+        yield lambda what: shown.update(Text(what))
 
 
 def _progress(out: Console) -> Progress:

@@ -11,6 +11,7 @@ from onnxcomp.macs import total
 from onnxcomp.model import Model
 from onnxcomp.parity.accuracy import Accuracy, evaluate_accuracy
 from onnxcomp.parity.latency import Latency, measure_latency
+from onnxcomp.providers import Provider
 from onnxcomp.report.inspection import byte_text, share
 from onnxcomp.report.size import FileSize, Parameters, count_parameters, file_size
 from onnxcomp.student import student
@@ -26,7 +27,7 @@ class Evaluation:
         parameters: of the student.
         macs: multiply-accumulates of the student for one image, zeros counted as work; None where a shape
             is unknown.
-        latency: on this CPU; None where it was not asked for.
+        latency: on this machine; None where it was not asked for.
     """
 
     accuracy: Accuracy
@@ -44,12 +45,14 @@ def evaluate(
     threads: int,
     batch_size: int = 100,
     latency_runs: int | None = None,
+    provider: Provider = "cpu",
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Measure ``model``, read from ``path``.
 
     Args:
         latency_runs: None for at least 100 and at least 2 seconds, 0 for no timing.
+        provider: of ONNX Runtime.
 
     Raises:
         ModelError: as :func:`evaluate_accuracy`.
@@ -57,12 +60,19 @@ def evaluate(
     """
     return Evaluation(
         accuracy=evaluate_accuracy(
-            model, image_set, threads=threads, batch_size=batch_size, progress=progress
+            model,
+            image_set,
+            threads=threads,
+            batch_size=batch_size,
+            provider=provider,
+            progress=progress,
         ),
         file=file_size(path),
         parameters=count_parameters(model),
         macs=total(student(model).graph),
-        latency=None if latency_runs == 0 else measure_latency(model, threads=threads, runs=latency_runs),
+        latency=None
+        if latency_runs == 0
+        else measure_latency(model, threads=threads, runs=latency_runs, provider=provider),
     )
 
 
@@ -84,7 +94,9 @@ def evaluation_rows(found: Evaluation) -> list[tuple[str, str]]:
     if found.macs is not None:
         rows.append(("MACs per image", f"{found.macs:,}"))
     if latency is not None:
-        where = f"batch {latency.batch}, CPU, {latency.threads} thread{'s'[: latency.threads > 1]}"
+        where = f"batch {latency.batch}, {latency.provider.upper()}"
+        if latency.provider == "cpu":
+            where += f", {latency.threads} thread{'s'[: latency.threads > 1]}"
         rows += [
             (f"latency median ({where})", f"{latency.median:.3f} ms"),
             (f"latency p99 ({latency.runs} runs)", f"{latency.p99:.3f} ms"),

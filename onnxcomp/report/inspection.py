@@ -8,11 +8,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnxcomp import model as models
-from onnxcomp.deploy.targets import TARGETS, Target
+from onnxcomp.deploy.targets import KINDS, Target
+from onnxcomp.model import Model
 from onnxcomp.report.accounting import Accounting, account, total
 from onnxcomp.report.layers import Layer, layers
-from onnxcomp.report.size import FileSize, Parameters, count_parameters, file_size
+from onnxcomp.report.size import Parameters, count_parameters, file_size, stored_bytes
 from onnxcomp.student import student
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Bytes of the file and its external data.
+
+    Attributes:
+        raw: as they are.
+        deflated: through zlib, see :class:`onnxcomp.report.size.FileSize`; None where nobody asked, because
+            it takes far longer than all the rest.
+    """
+
+    raw: int
+    deflated: int | None
 
 
 @dataclass(frozen=True)
@@ -46,7 +61,7 @@ class Inspection:
     normalised: bool
     parameters: Parameters
     macs: int | None
-    file: FileSize
+    file: Stored
     nodes: dict[str, int]
     other_nodes: int
     losses: dict[str, float]
@@ -54,16 +69,29 @@ class Inspection:
     layers: list[Layer]
 
 
-def inspect(path: Path, targets: Sequence[Target] = tuple(TARGETS.values())) -> Inspection:
+def inspect(path: Path, targets: Sequence[Target] = KINDS, *, deflate: bool = False) -> Inspection:
     """Read and describe an ONNX file.
 
     Args:
         targets: to account for.
+        deflate: find out how small the file gets, too.
 
     Raises:
         ModelError: as :func:`onnxcomp.model.load`.
     """
-    model = models.load(path)
+    return describe(models.load(path), stored(path, deflate=deflate), targets)
+
+
+def stored(path: Path, *, deflate: bool = False) -> Stored:
+    """Measure an ONNX file."""
+    if not deflate:
+        return Stored(stored_bytes(path), None)
+    size = file_size(path)
+    return Stored(size.raw, size.deflated)
+
+
+def describe(model: Model, file: Stored, targets: Sequence[Target] = KINDS) -> Inspection:
+    """Describe a network that was read from a file."""
     rows = layers(model)
     nodes = Counter(node.op for node in student(model).graph.nodes)
     return Inspection(
@@ -76,7 +104,7 @@ def inspect(path: Path, targets: Sequence[Target] = tuple(TARGETS.values())) -> 
         normalised=model.preprocessing is not None,
         parameters=count_parameters(model),
         macs=total(layer.macs for layer in rows),
-        file=file_size(path),
+        file=file,
         nodes=dict(nodes.most_common()),
         other_nodes=len(model.graph.nodes) - nodes.total(),
         losses=dict(model.losses),
@@ -106,7 +134,7 @@ def summary_rows(found: Inspection) -> list[tuple[str, str]]:
     rows += [
         ("MACs per image", "unknown" if found.macs is None else f"{found.macs:,}"),
         ("file size", byte_text(found.file.raw)),
-        ("deflated", byte_text(found.file.deflated)),
+        ("deflated", ASK if found.file.deflated is None else byte_text(found.file.deflated)),
         ("nodes", ", ".join(f"{count} {op}" for op, count in found.nodes.items())),
     ]
     if found.other_nodes:
@@ -161,6 +189,9 @@ LAYER_COLUMNS: tuple[str, ...] = (
 )
 # What a narrow terminal leaves out, first named first.
 OPTIONAL_LAYER_COLUMNS = ("output", "op", "parameters", "weight", "precision", "zeros", "dead outputs")
+
+
+ASK = "not measured; --deflated does, and takes longer"
 
 
 def dimensions(shape: tuple[int | str | None, ...]) -> str:

@@ -123,6 +123,8 @@ def choose_images(data: DataSet, split: Split, count: int) -> Images:
     Raises:
         DataError: there is none.
     """
+    if split == "train":
+        data.require_labels("sensitivity", "give --split test")
     chosen = limited(data.train if split == "train" else data.test, count)
     if not len(chosen):
         raise DataError(f"has no {split} image", where=f"data {data.name}", fix="give other data")

@@ -99,7 +99,7 @@ def test_notes_are_text_on_one_line(
     onnx.save(proto, path)
     code, out, err = call(capsys, "apply", "distill", path, "-o", tmp_path / "c.onnx")
     assert (code, err) == (0, "")
-    line = next(line for line in out.splitlines() if "activation boundaries" in line)
+    line = next(line for line in out.splitlines() if "12x8x8" in line)
     assert line.count("[bold]/layer[/net] ") > 1
 
 
@@ -165,7 +165,7 @@ def test_criteria_that_ask_the_data(
 ) -> None:
     shown: set[str] = set()
     monkeypatch.setattr(
-        console, "bars", lambda: nullcontext(lambda what, done, total: shown.add(f"{what} of {total}"))
+        console, "bars", lambda *_: nullcontext(lambda what, done, total: shown.add(f"{what} of {total}"))
     )
     output = tmp_path / "c.onnx"
     common = ("apply", f"prune{{criterion={criterion} schedule=one-shot}}", network, "-o", output)
@@ -258,3 +258,41 @@ def test_a_signal_while_it_writes_leaves_nothing(
     assert (found, out) == (code, "")
     assert err == "Interrupted\n"
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
+
+
+def test_teachers_from_files(capsys: pytest.CaptureFixture[str], tmp_path: Path, network: Path) -> None:
+    others = [tmp_path / "a.onnx", tmp_path / "b.onnx"]
+    for path in others:
+        onnx.save(zoo.densenet(size=8), path)
+    output = tmp_path / "c.onnx"
+    words = [word for path in others for word in ("--teacher", path)]
+    code, out, _ = call(capsys, "apply", "distill", network, "-o", output, *words)
+    assert code == 0
+    assert f"teacher={json.dumps([str(path) for path in others])}" in out
+    assert any(node.name.startswith("teacher/1/") for node in models.load(output).graph.nodes)
+
+
+def test_a_teacher_without_distill(capsys: pytest.CaptureFixture[str], tmp_path: Path, network: Path) -> None:
+    output = tmp_path / "c.onnx"
+    code, _, err = call(capsys, "apply", "prune", network, "-o", output, "--teacher", network)
+    assert code == 2
+    assert err == "Error: --teacher: the recipe has no pass distill; add distill to the recipe\n"
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [(b"", "not an ONNX file"), (b"\x08\x07garbage", "not an ONNX file"), (None, "no such file")],
+)
+def test_a_teacher_that_cannot_be_read(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, network: Path, content: bytes | None, what: str
+) -> None:
+    teacher, output = tmp_path / "t.onnx", tmp_path / "c.onnx"
+    if content is not None:
+        teacher.write_bytes(content)
+    code, _, err = call(capsys, "apply", "distill", network, "-o", output, "--teacher", teacher)
+    assert code == 2
+    assert err.startswith(f"Error: {teacher}: ")
+    assert what in err
+    assert err.count("\n") == 1
+    assert not output.exists()

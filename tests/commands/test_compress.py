@@ -98,7 +98,7 @@ def test_a_criterion_asks_the_data_and_says_how_far_it_is(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, network: Path
 ) -> None:
     shown: list[tuple[str, int, int]] = []
-    monkeypatch.setattr(console, "bars", lambda: nullcontext(lambda *words: shown.append(words)))
+    monkeypatch.setattr(console, "bars", lambda *_: nullcontext(lambda *words: shown.append(words)))
     options = arguments(tmp_path / "run", "ort-cpu", epochs=0.1, **{"calibration-images": 6})
     passes = "prune{criterion=obd initial=0.3 end=1 frequency=1}"
     assert call(capsys, "compress", passes, network, *options)[0] == 0

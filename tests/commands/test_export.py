@@ -170,9 +170,12 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("arguments", "start"),
     [
-        (("densenet20", "-o", "m.onnx"), "Error: Invalid value for '{"),
+        (("densenet20", "-o", "m.onnx"), "Error: NAME: there is no 'densenet20'; did you mean densenet201?"),
         (("densenet201",), "Error: Missing option '-o' / '--output'"),
-        (("densenet201", "-o", "m.onnx", "--stem", "x"), "Error: Invalid value for '--stem'"),
+        (
+            ("densenet201", "-o", "m.onnx", "--stem", "x"),
+            "Error: --stem: there is no 'x'; choose from imagenet, cifar",
+        ),
     ],
 )
 def test_bad_usage_is_one_line(

@@ -78,3 +78,34 @@ def test_bad_input_is_one_line(
     code, out, err = call(capsys, "lint", path, "--target", target)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert message in err
+
+
+def test_fix_writes_a_file_that_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net = good()
+    net.constant("relu1.zero", 128, "uint8")
+    path, mended = net.save(tmp_path), tmp_path / "mended.onnx"
+    before = path.read_bytes()
+    code, out, err = call(capsys, "lint", path, "--target", "xavier", "--fix", mended)
+    assert (code, err) == (0, "")
+    assert "1 UINT8 pairs around 128 are INT8 around 0\n" in out
+    assert f"wrote {mended}\n" in out
+    assert out.splitlines()[-1] == "0 errors, 0 warnings"
+    assert path.read_bytes() == before
+    code, out, _ = call(capsys, "lint", path, "--target", "xavier", "--fix", mended, "--json")
+    assert json.loads(out)["mended"][0] == "1 UINT8 pairs around 128 are INT8 around 0"
+
+
+def test_fix_says_what_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net = good()
+    net.constant("relu1.zero", 1, "int8")
+    code, out, _ = call(
+        capsys, "lint", net.save(tmp_path), "--target", "xavier", "--fix", tmp_path / "m.onnx"
+    )
+    assert code == 1
+    assert "zero-point" in out
+
+
+def test_fix_does_not_write_over_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = good().save(tmp_path)
+    code, _, err = call(capsys, "lint", path, "--target", "xavier", "--fix", path)
+    assert (code, err) == (2, f"Error: {path}: is the input too; name another output\n")

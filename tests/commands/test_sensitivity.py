@@ -191,7 +191,7 @@ def test_a_signal_ends_in_one_line(args: list[object], tmp_path: Path) -> None:
         (("--exclude", "nothing*"), "no weighted layer is called nothing*"),
         (("--exclude", "*"), "m.onnx: there is no layer to prune; exclude less"),
         (("--images", "0"), "0 is not in the range x>=1"),
-        (("--split", "validation"), "'validation' is not one of 'train', 'test'"),
+        (("--split", "validation"), "--split: there is no 'validation'; choose from train, test"),
         (("-o", "missing/s.json"), "missing: there is no such folder"),
         (("--plot", "missing/s.png"), "missing: there is no such folder"),
         (("-o", "m.onnx"), "m.onnx: is the input too"),

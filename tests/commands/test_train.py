@@ -73,8 +73,8 @@ def test_trains_the_compression_form(run, tmp_path):
     assert masks
     for name, mask in masks.items():
         assert (constants[name.removesuffix(".mask")].values[mask.values == 0] == 0).all()
-    # Ten lines of progress and one for the epoch, none of them on stdout.
-    assert len(err.splitlines()) == 11
+    # What becomes of the teacher, ten lines of progress and one for the epoch, none of them on stdout.
+    assert len(err.splitlines()) == 12
     assert "soft_targets" in err
     assert "boundary" in err
 
@@ -102,6 +102,7 @@ def test_the_run_directory_is_named_after_the_output(run, tmp_path, monkeypatch)
         "config.json",
         "curves.png",
         "metrics.jsonl",
+        "run.json",
     ]
     code, _, err = run(*command)
     assert (code, err) == (2, "Error: runs/t: is not empty; add --resume or choose another --run-dir\n")

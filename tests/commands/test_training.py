@@ -83,7 +83,7 @@ def test_every_field_has_its_option() -> None:
     [
         ("--lr-scale a", "--lr-scale: 'a' is not pattern=factor"),
         ("--lr-scale a=-1", "--lr-scale: a=-1 is out of range"),
-        ("--schedule cosin", "--schedule: 'cosin' is no schedule; choose one of cosine"),
+        ("--schedule cosin", "--schedule: 'cosin' is no schedule; did you mean cosine"),
         ("--ema 1", "--ema: 1.0 is out of range"),
     ],
 )

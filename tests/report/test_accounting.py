@@ -7,16 +7,17 @@ import onnx_graphsurgeon as gs
 import pytest
 
 from onnxcomp import graphs, models, pipeline, recipe
-from onnxcomp.deploy.targets import TARGETS, get_target
+from onnxcomp.deploy.targets import get_target
 from onnxcomp.model import Model, from_proto
 from onnxcomp.report.accounting import Accounting, Cut, Savings, account, is_wide
 from onnxcomp.report.layers import Layer, layers
 from tests import zoo
+from tests.deploy.kinds import KINDS
 from tests.report.test_layers import BY_HAND
 
 
 def accounting(model: Model) -> Accounting:
-    return account(layers(model), model.given, TARGETS.values())
+    return account(layers(model), model.given, KINDS.values())
 
 
 def two_of_four(model: Model, name: str) -> None:
@@ -32,7 +33,7 @@ def test_a_dense_network_saves_nothing() -> None:
     patterns = {"dense": 7, "dead channels": 0, "2:4": 0, "unstructured": 0}
     assert replace(found, targets={}) == Accounting(weights, 0, patterns, 0, 0, 0, 0, None, {})
     assert {(x.macs_saved, x.macs_saved_at_most) for x in found.targets.values()} == {(0, 0)}
-    assert list(found.targets) == list(TARGETS)
+    assert list(found.targets) == list(KINDS)
 
 
 def test_unstructured_zeros_save_nothing_anywhere() -> None:

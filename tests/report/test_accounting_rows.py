@@ -9,11 +9,12 @@ import pytest
 from onnxcomp import model as models
 from onnxcomp import pipeline, recipe
 from onnxcomp.deploy.finalize import finalize
-from onnxcomp.deploy.targets import TARGETS, get_target
+from onnxcomp.deploy.targets import get_target
 from onnxcomp.model import Model, from_proto
 from onnxcomp.report.accounting_rows import fact_rows, target_line, target_rows
 from onnxcomp.report.inspection import Inspection, inspect
 from tests import zoo
+from tests.deploy.kinds import KINDS
 
 
 def inspected(model: Model, folder: Path) -> Inspection:
@@ -41,7 +42,7 @@ def test_facts(two_four: Inspection) -> None:
 
 
 def test_a_line_for_each_target(two_four: Inspection) -> None:
-    lines = dict(target_line(two_four, target) for target in TARGETS.values())
+    lines = dict(target_line(two_four, target) for target in KINDS.values())
     sparse = (
         "only zeros in a 2:4 pattern bring speed, where TensorRT picks a sparse kernel; it"
         " multiplies all others like any weight; here at most 98,304 (49.4 %) of the MACs"

@@ -3,6 +3,8 @@ from __future__ import annotations
 import io
 import json
 import math
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -152,3 +154,52 @@ def test_json_is_strict() -> None:
         "values": [1.0, None, None],
         "names": {"a": 0.5, "b": 3, "c": None, "d": "x"},
     }
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_names_are_shown_and_not_obeyed(
+    terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    table("\x1b]0;title\x07", ("name", "op"), [("\x1b[31m[bold]red\n<b>\u202e", "Conv")])
+    out = capsys.readouterr().out
+    assert "\x1b[31m" not in out
+    assert "\x07" not in out
+    assert r"\x1b[31m[bold]red\n<b>\u202e" in out
+    assert r"\x1b]0;title\x07" in out
+
+
+def test_what_takes_long_is_shown_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = terminal(monkeypatch, 80)
+    monkeypatch.setattr(console, "SHORT_SECONDS", 0.01)
+    with console.working("finalizing m.onnx"):
+        time.sleep(0.4)
+    assert "finalizing m.onnx" in out.getvalue()
+
+
+def test_what_is_short_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = terminal(monkeypatch, 80)
+    before = set(threading.enumerate())
+    with console.working("finalizing m.onnx"):
+        pass
+    with pytest.raises(ZeroDivisionError), console.working("finalizing m.onnx"):
+        raise ZeroDivisionError
+    assert "finalizing" not in out.getvalue()
+    assert set(threading.enumerate()) <= before
+
+
+def test_bars_say_what_is_done_between_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = terminal(monkeypatch, 80)
+    with console.bars("applying") as show:
+        show("images observed", 3, 8)
+    assert "applying" in out.getvalue()
+    assert "3/8" in out.getvalue()
+
+
+def test_without_a_terminal_nothing_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.working("finalizing"), console.bars("applying") as show:
+        show("images observed", 3, 8)
+    assert capsys.readouterr() == ("", "")

@@ -7,9 +7,10 @@ import pytest
 
 from onnxcomp import model as models
 from onnxcomp import pipeline, recipe
-from onnxcomp.deploy.targets import TARGETS, get_target
+from onnxcomp.deploy.targets import get_target
 from onnxcomp.report.inspection import byte_text, dimensions, inspect, layer_table, share, summary_rows
 from tests import pictures, run
+from tests.deploy.kinds import KINDS
 
 
 def test_a_plain_network(tmp_path: Path) -> None:
@@ -73,7 +74,7 @@ def test_dead_outputs_have_a_column_where_there_are_any(tmp_path: Path) -> None:
 def test_only_the_targets_asked_for_are_accounted(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     models.save(pictures.network("mlp"), path)
-    assert list(inspect(path).accounting.targets) == list(TARGETS)
+    assert list(inspect(path).accounting.targets) == list(KINDS)
     assert list(inspect(path, [get_target("orin")]).accounting.targets) == ["orin"]
 
 

@@ -1,0 +1,5 @@
+"""Which layers of a candidate are to blame where it answers worse than a reference."""
+
+from onnxcomp.bisect.bisection import Bisection, bisect
+
+__all__ = ["Bisection", "bisect"]

@@ -1,0 +1,1 @@
+"""The report of runs: what they made, collected, as one HTML page or as Markdown."""
