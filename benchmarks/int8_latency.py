@@ -25,6 +25,7 @@ import numpy as np
 import onnx
 
 from onnxcomp import extras
+from onnxcomp.runtime import EXACT
 
 
 @dataclass
@@ -73,6 +74,7 @@ def candidate(name: str, path: Path, folder: Path, threads: int) -> Candidate:
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    options.add_session_config_entry(*EXACT)
     options.log_severity_level = 4
     options.optimized_model_filepath = str(optimized)
     session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -10,6 +10,7 @@ import numpy as np
 from onnxcomp import extras, observed
 from onnxcomp.calibration import ImageCalibration
 from onnxcomp.model import LABELS, Model, to_proto
+from onnxcomp.runtime import EXACT
 
 
 def outputs(model: Model, images: np.ndarray, *, optimize: bool = False) -> dict[str, np.ndarray]:
@@ -17,6 +18,7 @@ def outputs(model: Model, images: np.ndarray, *, optimize: bool = False) -> dict
     runtime = extras.onnxruntime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = 1
+    options.add_session_config_entry(*EXACT)
     if not optimize:
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = runtime.InferenceSession(to_proto(model).SerializeToString(), options)

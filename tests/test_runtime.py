@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_graphsurgeon as gs
 import pytest
 
 from onnxcomp import pipeline, recipe, runtime
 from onnxcomp.errors import ModelError
 from onnxcomp.model import from_proto, save
 from tests import run, zoo
+from tests.deploy.integer.small import integers, node, pair, start
 
 
 def test_settings_are_explicit() -> None:
@@ -61,6 +63,19 @@ def test_a_proto_runs_as_it_is() -> None:
     onnx.checker.check_model(proto)
     session = runtime.session_of_proto(proto.SerializeToString(), threads=1)
     assert session.get_outputs()[0].shape == ["N", 10]
+
+
+@pytest.mark.parametrize("zero", [0, 128])
+def test_no_integer_product_saturates(zero: int) -> None:
+    """Of two neighbours the sum is beyond 16 bits, in which CPUs without VNNI add by default."""
+    graph, x = start(1, 64)
+    values = np.full((64, 4), 127)
+    inputs = [pair(graph, x, 1.0, zero), integers(graph, "w", values, np.ones(4), 1)]
+    graph.outputs = [node(graph, "MatMul", inputs, (1, 4))]
+    data = gs.export_onnx(graph, do_type_check=False, ir_version=8).SerializeToString()
+    session = runtime.session_of_proto(data, threads=1)
+    image = np.full((1, 64), 255 - zero, np.float32)
+    assert session.run(None, {"x": image})[0].tolist() == [[64 * 127 * (255 - zero)] * 4]
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,9 @@ def test_a_slow_consumer_does_not_make_work_pile_up(workers):
         while time.monotonic() < deadline:
             assert len(started) <= taken + most
             time.sleep(0.005)
+    deadline = time.monotonic() + 30
+    while len(started) < 3 + most and time.monotonic() < deadline:
+        time.sleep(0.005)
     assert len(started) == 3 + most  # nothing idles while there is room
     found.close()
     assert not data_threads()

@@ -11,6 +11,7 @@ from onnx import numpy_helper
 
 from onnxcomp import graphs, runtime
 from onnxcomp.deploy.finalize import finalize, finalize_report
+from onnxcomp.deploy.integer.kernels import NO_VNNI
 from onnxcomp.deploy.targets import get_target
 from onnxcomp.errors import ModelError
 from onnxcomp.model import Form, Model, Preprocessing, from_proto, load, save, to_proto
@@ -292,6 +293,7 @@ def test_the_report_says_what_runs_in_integers() -> None:
     assert report.lines() == [
         "6 BatchNormalization are depthwise convolutions now",
         "24 of 24 operators in integer kernels",
+        NO_VNNI,
     ]
     for target in KINDS:
         plain = finalize_report(model("densenet"), get_target(target))[1]

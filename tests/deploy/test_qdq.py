@@ -13,6 +13,7 @@ from onnxcomp import extras, graphs
 from onnxcomp.deploy import qdq
 from onnxcomp.deploy.targets import get_target
 from onnxcomp.errors import ModelError
+from onnxcomp.runtime import EXACT
 
 
 def pair(graph: gs.Graph, source: gs.Tensor, name: str, scale: Any, axis: int | None = None) -> gs.Variable:
@@ -49,6 +50,7 @@ def run(graph: gs.Graph, x: np.ndarray, *, optimize: bool = False) -> np.ndarray
     runtime = extras.onnxruntime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = 1
+    options.add_session_config_entry(*EXACT)
     if not optimize:
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
     data = gs.export_onnx(graph, do_type_check=False, ir_version=8).SerializeToString()

@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 from onnxcomp.model import Model, from_proto, to_proto
 from onnxcomp.models.base import Architecture
 from onnxcomp.models.weights import load_weights
-from tests import run
+from tests import float64, run
 
 CLASSES = 4
 TOLERANCE = 1e-5  # of the largest logit
@@ -56,11 +56,16 @@ def parameters(model: Model) -> dict[str, np.ndarray]:
     return arrays
 
 
-def logits(model: Model, folder: Path) -> np.ndarray:
-    """Of two images, with :func:`parameters` loaded from a file: float32 (2, CLASSES)."""
+def load(model: Model, folder: Path) -> None:
+    """Give it :func:`parameters`, from a file."""
     path = folder / "weights.safetensors"
     save_file({name: np.ascontiguousarray(values) for name, values in parameters(model).items()}, path)
     load_weights(model, path)
+
+
+def logits(model: Model, folder: Path) -> np.ndarray:
+    """Of two images, with :func:`parameters` loaded from a file: float32 (2, CLASSES)."""
+    load(model, folder)
     return run.logits(model, images(model))
 
 
@@ -72,7 +77,8 @@ def assert_recorded(net: Architecture, size: int, stem: str, folder: Path, expec
     """Valid, and the second image's logits are those that PyTorch's twin gave in float64."""
     model = build(net, size, stem)
     onnx.checker.check_model(to_proto(model), full_check=True)
-    found = logits(model, folder)[1]
+    load(model, folder)
+    found = float64.logits(model, images(model))[1]
     np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE * np.abs(expected).max())
 
 

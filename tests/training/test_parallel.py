@@ -179,7 +179,7 @@ def test_a_killed_rank_ends_all_and_the_run_resumes_exactly(case: Path, network:
     start = time.monotonic()
     killed = mpirun(2, "-c", RUN + KILL.format("os.kill(os.getpid(), signal.SIGKILL)") + MAIN, *words)
     assert killed.returncode != 0
-    assert time.monotonic() - start < 30
+    assert time.monotonic() - start < 120
     resumed = mpirun(2, "-c", RUN + MAIN, *words, "--resume")
     assert resumed.returncode == 0, resumed.stderr
     expected, found = (weights(case, name) for name in names)

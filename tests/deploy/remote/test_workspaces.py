@@ -44,7 +44,7 @@ def keepers(server: Sshd) -> Iterator[int]:
             continue
 
 
-def soon(holds: Callable[[], bool], seconds: float = 10) -> bool:
+def soon(holds: Callable[[], bool], seconds: float = 30) -> bool:
     until = time.monotonic() + seconds
     while not holds() and time.monotonic() < until:
         time.sleep(0.05)
@@ -56,7 +56,7 @@ def test_nothing_runs_there_afterwards(machine: RemoteMachine, server: Sshd) -> 
         assert folder == str(left(server)[0])
         assert len(list(keepers(server))) >= 1
     assert left(server) == []
-    assert soon(lambda: not list(keepers(server)), 2)
+    assert soon(lambda: not list(keepers(server)))
 
 
 def test_others_cannot_read_it(machine: RemoteMachine) -> None:
@@ -108,7 +108,7 @@ def test_a_connection_lost_for_good(machine: RemoteMachine, server: Sshd) -> Non
         machine.workspace() as folder,
     ):
         machine.job(HANGS, folder, line)
-    assert time.monotonic() - start < 8
+    assert time.monotonic() - start < 60
     assert soon(lambda: not Path("/proc", str(pids[0])).exists())
     assert soon(lambda: left(server) == [])
     assert soon(lambda: not list(keepers(server)))

@@ -13,11 +13,11 @@ from onnxcomp.model import Model, from_proto
 from onnxcomp.passes.qat.equalize import LIMIT, equalize
 from onnxcomp.passes.qat.scaling import find, scale
 from onnxcomp.passes.qat.sqnr import logits, sqnr
-from tests import run, zoo
+from tests import float64, run, zoo
 from tests.builder import Builder, conv
 from tests.classifiers import FOLDED, NETWORKS
 from tests.passes.channels.small import classifier, ending, gemm
-from tests.passes.qat.scaling.scaled import TOLERANCE, assert_same, changed
+from tests.passes.qat.scaling.scaled import assert_same, changed
 
 SMALL: dict[str, Callable[[], Model]] = {
     name: lambda build=build: from_proto(build())  # type: ignore[misc]
@@ -33,8 +33,7 @@ def test_answers_stay(name: str) -> None:
     (note,) = equalize(after, run.Observed())
     assert note.startswith("equalised ")
     assert changed(model, after)
-    # Of the deepest, ONNX Runtime's own fusions move the logits by 6e-6.
-    assert_same(model, after, tolerance=2e-5 if "densenet201" in name else TOLERANCE)
+    assert_same(model, after, logits=float64.logits)
 
 
 def disturbed(model: Model, octaves: float) -> Model:

@@ -15,7 +15,7 @@ from tests.sensitivity.naive import SHARED, sharing
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_errors_are_those_of_each_layer_quantised_alone(name: str, runtime: str) -> None:
-    """Energies to 1e-4: sums of float32."""
+    """Energies to 1e-3: sums of float32, in which one value of some thousands may round to the next step."""
     model = from_proto(NETWORKS[name]())
     given = quantized(model, runtime=runtime)  # type: ignore[arg-type]
     calibration = run.Observed(8)
@@ -32,7 +32,7 @@ def test_errors_are_those_of_each_layer_quantised_alone(name: str, runtime: str)
         (batch,) = calibration.run(partial.only(given, [layer]), [output])
         signal = exact[output].astype(np.float64)
         expected = ((batch[output] - signal) ** 2).sum() / (signal**2).sum()
-        assert found[layer] == pytest.approx(expected, rel=1e-4), layer
+        assert found[layer] == pytest.approx(expected, rel=1e-3), layer
         assert 0 < found[layer] < 0.1
 
 

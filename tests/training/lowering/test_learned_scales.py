@@ -102,8 +102,8 @@ def test_the_form_before_has_the_same_numbers(name: str, passes: str) -> None:
         error = np.abs(gradient - theirs.gradients[key])
         if key in sizes:  # theirs is the difference of two sums of such terms
             assert (error <= 2e-6 * sizes[key]).all(), key
-        else:
-            assert np.linalg.norm(error) <= 1e-5 * max(np.linalg.norm(gradient), 1e-4), key  # type: ignore[operator]
+        else:  # float32 sums in another order: 1.1e-5 of the first layer's, with AVX2
+            assert np.linalg.norm(error) <= 3e-5 * max(np.linalg.norm(gradient), 1e-4), key  # type: ignore[operator]
 
 
 def test_pruned_weights_stay_zero_and_add_nothing() -> None:

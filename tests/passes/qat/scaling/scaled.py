@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from onnxcomp.model import Model
 from onnxcomp.passes.qat.scaling import Scaling, find, scale
 from tests import run
+
+Logits = Callable[[Model, np.ndarray], np.ndarray]
 
 TOLERANCE = 1e-5
 """Of logits, relative to the largest: float32 rounds other numbers."""
@@ -30,12 +34,11 @@ def changed(before: Model, after: Model) -> set[str]:
     }
 
 
-def assert_same(before: Model, after: Model, *, tolerance: float = TOLERANCE) -> None:
+def assert_same(before: Model, after: Model, *, logits: Logits = run.logits) -> None:
+    """``logits``: of deep networks in float64; what float32 kernels round adds up to the tolerance."""
     images = run.images(before, 4)
-    expected = run.logits(before, images)
-    np.testing.assert_allclose(
-        run.logits(after, images), expected, rtol=0, atol=tolerance * np.abs(expected).max()
-    )
+    expected, found = (logits(model, images) for model in (before, after))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE * np.abs(expected).max())
 
 
 def check(model: Model) -> set[str]:
