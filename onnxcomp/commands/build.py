@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from onnxcomp.deploy.engines.runtime import Runtime
     from onnxcomp.deploy.engines.source import Source
     from onnxcomp.deploy.engines.wish import Wish
-    from onnxcomp.deploy.targets import Target
 
 
 @click.command("build")
@@ -72,20 +71,16 @@ def command(
       onnxcomp build d.onnx -o d.plan --target xavier --host user@jetson
     """
     from onnxcomp import files
+    from onnxcomp.deploy.engines import fit
     from onnxcomp.deploy.engines import record as records
     from onnxcomp.deploy.engines.build import Request
     from onnxcomp.deploy.engines.source import read
     from onnxcomp.deploy.engines.wish import Wish
-    from onnxcomp.deploy.targets import get_target
     from onnxcomp.errors import OnnxcompError
     from onnxcomp.outlook import Outlook
     from onnxcomp.report.console import to_json, working
 
-    chosen = get_target(target)
-    if chosen.tensorrt is None:
-        raise OnnxcompError(
-            f"{target} has no TensorRT", where="--target", fix="onnxcomp targets lists those that do"
-        )
+    chosen = fit.tensorrt_target(target)
     if dla_core is not None and not chosen.dla:
         raise OnnxcompError(
             f"{target} is no DLA", where="--dla-core", fix="leave it out, or take a DLA target"
@@ -106,9 +101,9 @@ def command(
     source.shapes(wish.batch, wish.shapes)
     if check:
         with working(f"checking {path}"):
-            _check(path, chosen)
+            fit.check_file(path, chosen, unchecked=", or build with --no-lint")
     with devices.tensorrt(host, trtexec) as runtime, devices.following(verbose=verbose) as on_line:
-        _check_version(runtime, chosen)
+        fit.check_version(runtime, chosen)
         if dry_run:
             outlook = Outlook(tuple(_outlook(source, wish, runtime)), (output, records.beside(output)))
             dry.tell(outlook, as_json=as_json)
@@ -133,42 +128,6 @@ def _outlook(source: Source, wish: Wish, runtime: Runtime) -> list[str]:
         *(f"  input {text}" for text in fixed),
         *([f"  on DLA core {wish.dla_core}"] if wish.dla_core is not None else []),
     ]
-
-
-def _check(path: Path, target: Target) -> None:
-    """What lint knows to fail is not tried.
-
-    Raises:
-        OnnxcompError: there are errors.
-    """
-    from onnxcomp.deploy.lint.linter import lint
-    from onnxcomp.errors import OnnxcompError
-
-    report = lint(path, target, run=False)
-    if report.errors:
-        first = next(one for one in report.findings if one.severity == "error")
-        more = f" and {report.errors - 1} more" if report.errors > 1 else ""
-        raise OnnxcompError(
-            f"{first.node or 'the file'}: {first.what}{more}",
-            where=str(path),
-            fix=f"see onnxcomp lint --target {target.name}, or build with --no-lint",
-        )
-
-
-def _check_version(runtime: Runtime, target: Target) -> None:
-    """Raises:
-    OnnxcompError: the file is for a newer TensorRT than there is.
-    """
-    from onnxcomp.errors import OnnxcompError
-
-    assert target.tensorrt is not None
-    if tuple(runtime.version[:2]) < target.tensorrt[:2]:
-        wanted = ".".join(map(str, target.tensorrt[:2]))
-        raise OnnxcompError(
-            f"has TensorRT {runtime.version}, and {target.name} is for {wanted} or later",
-            where=runtime.machine.name,
-            fix="finalize for a target of that version",
-        )
 
 
 def _lines(record: Record, output: Path) -> list[str]:
