@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +16,8 @@ from onnxcomp.providers import Provider
 from onnxcomp.visible import visible
 
 if TYPE_CHECKING:
-    from onnxcomp.data import ImageSet
+    from onnxcomp.deploy.engines.build import Request
     from onnxcomp.deploy.engines.parity import DeviceParity
-    from onnxcomp.model import Model
     from onnxcomp.parity.limits import Limits
     from onnxcomp.parity.validation import Validation
 
@@ -116,6 +117,9 @@ def command(
         if path is not None:
             files.check_writable(path)
     reference, candidate, data_set = pairs.load(reference_path, candidate_path, data, preprocess)
+    engine = None
+    if target is not None:
+        engine = _engine(context, candidate_path, candidate.batch or device_batch, target, host, trtexec)
     images = limited(data_set.test, limit)
     threads = threads or runtime.default_threads()
     batch = reference.batch or candidate.batch
@@ -129,17 +133,26 @@ def command(
     found = validate(
         pair, images, held, layers=layers, runs=runs, batch_size=batch_size, progress=console.progress
     )
+    checks, notes, parity = list(found.checks), list(found.notes), None
+    if engine is not None:
+        from onnxcomp.deploy.engines.parity import compare
+
+        with devices.following(verbose=False) as on_line:
+            parity = compare(
+                engine(on_line),
+                candidate,
+                images,
+                samples=samples,
+                threads=threads,
+                confidence=held.confidence,
+            )
+        more, lines = parity.checks(held)
+        checks, notes = [*checks, *more], [*notes, *lines]
+    failures = [check.failure for check in checks if check.failure]
     if save_inputs is not None:
         polygraphy_files.save_inputs(save_inputs, batches, candidate.image.name)
     if save_outputs is not None:
         polygraphy_files.save_outputs(save_outputs, found.verdict, candidate.logits.name)
-    checks, notes, parity = list(found.checks), list(found.notes), None
-    if target is not None:
-        place = (host, trtexec, target, device_batch)
-        parity = _on_device(candidate_path, candidate, images, samples, threads, place, held.confidence)
-        more, lines = parity.checks(held)
-        checks, notes = [*checks, *more], [*notes, *lines]
-    failures = [check.failure for check in checks if check.failure]
     if junit is not None:
         from onnxcomp.parity.junit import write_junit
 
@@ -194,27 +207,24 @@ def _show(found: Validation, title: str, parity: DeviceParity | None, held: Limi
         console.table(f"{parity.gpu}, TensorRT {parity.tensorrt}", ("measure", "value"), parity.rows())
 
 
-def _on_device(
-    path: Path,
-    model: Model,
-    images: ImageSet,
-    samples: int,
-    threads: int,
-    place: tuple[str | None, str | None, str, int],
-    confidence: float,
-) -> DeviceParity:
+def _engine(
+    context: click.Context, path: Path, batch: int, name: str, host: str | None, trtexec: str | None
+) -> Callable[[Callable[[str], None]], Request]:
+    """What builds an engine of the candidate and hands the lines of the log on; all is checked before.
+
+    Args:
+        context: at its end the connection is closed.
+        name: of the target.
+    """
+    from onnxcomp.deploy.engines import fit
     from onnxcomp.deploy.engines.build import Request
-    from onnxcomp.deploy.engines.parity import compare
     from onnxcomp.deploy.engines.source import read
     from onnxcomp.deploy.engines.wish import Wish
-    from onnxcomp.deploy.targets import get_target
 
-    host, trtexec, name, batch = place
-    target = get_target(name)
+    target = fit.tensorrt_target(name)
     source = read(path, dla=target.dla)
-    wish = Wish(
-        batch=model.batch or batch, sparse=target.two_four is not None, dla_core=0 if target.dla else None
-    )
-    with devices.tensorrt(host, trtexec) as tensorrt, devices.following(verbose=False) as on_line:
-        request = Request(source, name, wish, tensorrt, options.warn, on_line)
-        return compare(request, model, images, samples=samples, threads=threads, confidence=confidence)
+    fit.check_file(path, target)
+    tensorrt = context.with_resource(devices.tensorrt(host, trtexec))
+    fit.check_version(tensorrt, target)
+    wish = Wish(batch=batch, sparse=target.two_four is not None, dla_core=0 if target.dla else None)
+    return partial(Request, source, name, wish, tensorrt, options.warn)

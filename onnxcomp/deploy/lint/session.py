@@ -50,11 +50,13 @@ def run(path: Path, target: Target) -> tuple[list[Finding], str]:
 def _entries(path: Path) -> list[dict[str, Any]]:
     """What Polygraphy writes of the file, from a process of its own."""
     root = str(Path(onnxcomp.__file__).parents[1])
-    places = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    places = [root, *(os.path.abspath(place) for place in given if place)]
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "lint.json"
         done = subprocess.run(
             [sys.executable, "-m", __name__, str(path.absolute()), str(output)],
+            cwd=folder,  # or files of the user's folder would be modules
             env={**os.environ, "PYTHONPATH": os.pathsep.join(places)},
             capture_output=True,
             text=True,

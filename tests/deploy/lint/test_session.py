@@ -95,3 +95,15 @@ def test_an_abort_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 )
 def test_why_there_is_no_report(code: int, stderr: str, what: str) -> None:
     assert session._end(subprocess.CompletedProcess([], code, "", stderr)) == what
+
+
+@pytest.mark.parametrize("name", ["polygraphy", "decimal"])
+def test_files_of_the_user_s_folder_are_no_modules(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / f"{name}.py").write_text("raise SystemExit('ran')")
+    path = good().save(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    findings, line = session.run(Path(path.name), get_target("xavier"))
+    assert findings == []
+    assert line.endswith(" runs it")
