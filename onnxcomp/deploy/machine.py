@@ -95,7 +95,7 @@ class LocalMachine:
             done = subprocess.run(
                 words, capture_output=True, text=True, errors="replace", timeout=timeout, check=False
             )
-        except (FileNotFoundError, PermissionError) as error:
+        except OSError as error:
             return Done(127, "", str(error))
         except subprocess.TimeoutExpired as error:
             raise self._too_long(words, timeout) from error
@@ -132,7 +132,7 @@ class LocalMachine:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        except (FileNotFoundError, PermissionError) as error:
+        except OSError as error:
             raise DeviceError(
                 f"cannot be run ({error.strerror})", where=words[0], fix="install it, or name another"
             ) from error

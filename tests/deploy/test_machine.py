@@ -46,6 +46,16 @@ def test_a_command_that_is_not_there() -> None:
         LocalMachine().job(["/no/such/command"], "/", print)
 
 
+def test_a_file_that_is_no_program(tmp_path: Path) -> None:
+    path = tmp_path / "trtexec"
+    path.write_bytes(b"\x7fELF of another processor")
+    path.chmod(0o755)
+    for place in (path, path / "trtexec"):
+        assert LocalMachine().run([str(place)]).code == 127
+        with pytest.raises(DeviceError, match=rf"^{place}: cannot be run"):
+            LocalMachine().job([str(place)], "/", print)
+
+
 def test_a_short_command_that_takes_too_long() -> None:
     with pytest.raises(DeviceError, match=r"^this machine: sleep has not ended after 0 s"):
         LocalMachine().run(["sleep", "60"], timeout=0.1)

@@ -94,8 +94,10 @@ def estimate(
     found = work_of(path, target, batch=batch, fp16=fp16)
     times = [roof.microseconds(each, sparse=sparse) for each in found]
     total = sum(times)
+    if not total:
+        raise ModelError("computes nothing that takes time", where=str(path), fix="estimate a network")
     layers = tuple(
-        EstimatedLayer(each, us, us / total, roof.bound(each), sparse and roof.is_sparse(each))
+        EstimatedLayer(each, us, us / total, roof.bound(each, sparse=sparse), sparse and roof.is_sparse(each))
         for each, us in zip(found, times, strict=True)
     )
     borders = [layer.us for layer in layers if layer.work.kind == "reformat"]
@@ -128,7 +130,8 @@ def work_of(path: Path, target: Target, *, batch: int, fp16: bool = True) -> lis
     if any(node.name.startswith(UNFINISHED) for node in network.graph.nodes):
         raise ModelError("is not deployable yet", where=str(path), fix="run onnxcomp finalize on it first")
     typed = target.tensorrt is None or target.tensorrt >= TYPED
-    scales = read_calibration(source.calibration) if source.calibration is not None else None
+    # A DLA takes no Q/DQ: without a calibration cache nothing is INT8 there.
+    scales = read_calibration(source.calibration) if source.calibration is not None else {}
     types = Types(
         network,
         "FP16" if fp16 and not typed else "FP32",
@@ -158,6 +161,9 @@ def _sizes(network: Network, batch: int) -> Sizes:
         if len(fixed) != len(known):
             fix = "export it with fixed sizes"
             raise ModelError(f"the shape of {tensor.name} is not fixed", where=path, fix=fix)
+        if 0 in fixed:
+            fix = "give every axis a size of 1 or more"
+            raise ModelError(f"{tensor.name} is empty, its shape is {fixed}", where=path, fix=fix)
         return fixed
 
     return size

@@ -83,9 +83,9 @@ class Roof:
         given = self.assumptions
         return max(*self._both(work, sparse=sparse), given.layer) + given.launch
 
-    def bound(self, work: Work) -> str:
+    def bound(self, work: Work, *, sparse: bool = True) -> str:
         """What its time is made of: arithmetic, memory or the launch."""
-        computing, moving = self._both(work, sparse=True)
+        computing, moving = self._both(work, sparse=sparse)
         if max(moving, computing) < self.assumptions.layer:
             return "launch"
         return "arithmetic" if computing > moving else "memory"
@@ -129,7 +129,8 @@ class Roof:
     def is_sparse(self, work: Work) -> bool:
         """Whether TensorRT may run it with a kernel for 2:4 weights, and such kernels pay."""
         least = self.target.two_four
-        return work.two_four and least is not None and min(work.inputs, work.outputs) >= least
+        fits = work.two_four and work.precision == "INT8" and work.groups == 1
+        return fits and least is not None and min(work.inputs, work.outputs) >= least
 
     def _few(self, work: Work) -> bool:
         return work.kind == "convolution" and work.groups > 1 and min(work.inputs, work.outputs) < FEW

@@ -164,8 +164,10 @@ def _reformat(tensor: gs.Tensor, stored: str, wanted: str, size: Sizes) -> Work:
 
 def _with_product(work: Work, node: gs.Node, size: Sizes) -> Work:
     """With its multiply-adds, channels and weights."""
-    index = next((i for i in (1, 0) if pairs.is_constant(node.inputs[i])), 1)
-    shape, output = size(pairs.source(node.inputs[index])), size(node.outputs[0])
+    index = next((i for i in (1, 0) if pairs.is_constant(node.inputs[i])), None)
+    shape, output = size(pairs.source(node.inputs[1 if index is None else index])), size(node.outputs[0])
+    if node.op == "MatMul" and len(shape) == 1:  # a column, as MatMul takes it
+        shape, output = (*shape, 1), (*output, 1)
     if node.op in ("Conv", "ConvTranspose"):
         groups = int(node.attrs.get("group", 1))
         outputs, inputs = (
@@ -186,8 +188,8 @@ def _with_product(work: Work, node: gs.Node, size: Sizes) -> Work:
         inputs=inputs,
         outputs=outputs,
         groups=groups,
-        weights=math.prod(shape),
-        two_four=_is_two_four(node, index),
+        weights=0 if index is None else math.prod(shape),
+        two_four=index is not None and _is_two_four(node, index),
     )
 
 

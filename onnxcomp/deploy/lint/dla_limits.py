@@ -114,6 +114,8 @@ def _other(node: gs.Node) -> str:
         return f"the window of LRN is {node.attrs.get('size')}, and {WINDOWS} are possible"
     if node.op == "PRelu" and not pairs.is_constant(node.inputs[1]):
         return "the slope of PRelu is not a constant"
+    if node.op == "MatMul" and not any(map(pairs.is_constant, node.inputs)):
+        return "MatMul multiplies two activations, and one input has to be a constant"
     if node.op == "Clip":
         return _clip(node)
     if node.op == "Softmax":
@@ -128,7 +130,8 @@ def _clip(node: gs.Node) -> str:
     above = None if high is None else float(high.reshape(-1)[0])
     if below == 0 and (above is None or CLIPS[0] <= above <= CLIPS[1]):
         return ""
-    return f"Clip is to {below:g} and {above:g}, and 0 and {CLIPS[0]} to {CLIPS[1]} are possible"
+    most = "no limit" if above is None else f"{above:g}"
+    return f"Clip is to {below:g} and {most}, and 0 and {CLIPS[0]} to {CLIPS[1]} are possible"
 
 
 def _softmax(node: gs.Node) -> str:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
@@ -11,7 +12,7 @@ from onnxcomp.deploy.targets import TARGETS, get_target
 from onnxcomp.errors import ModelError, OnnxcompError
 from tests import zoo
 from tests.deploy.engines.networks import quantised
-from tests.deploy.lint.networks import good
+from tests.deploy.lint.networks import CHANNELS, Net, good
 from tests.deploy.networks import compressed
 
 XAVIER = get_target("xavier")
@@ -67,3 +68,17 @@ def test_a_compression_form_is_told_to_be_finalized(tmp_path: Path) -> None:
     models.save(compressed(models.from_proto(zoo.resnet(size=8)), "prune"), path)
     with pytest.raises(ModelError, match="is not deployable yet; run onnxcomp finalize on it first"):
         estimate(path, XAVIER)
+
+
+def test_what_computes_nothing_is_refused(tmp_path: Path) -> None:
+    net = Net()
+    net.output = net.node("Flatten", "flat", ["x"])
+    with pytest.raises(ModelError, match="computes nothing that takes time; estimate a network"):
+        estimate(net.save(tmp_path), XAVIER, batch=1)
+
+
+def test_empty_tensors_are_refused(tmp_path: Path) -> None:
+    net = Net()
+    net.output = net.node("Conv", "conv", ["x", net.constant("w", np.ones((0, CHANNELS, 1, 1)))])
+    with pytest.raises(ModelError, match=r"conv is empty, its shape is \(1, 0, 8, 8\); give every axis"):
+        estimate(net.save(tmp_path), XAVIER, batch=1)

@@ -147,3 +147,21 @@ def test_against_a_published_profile() -> None:
     near = [ratio for name, ratio in ratios.items() if not name.startswith("conv1")]
     assert all(0.8 < ratio < 1.2 for ratio in near), ratios
     assert 0.5 < min(ratios.values()) < 0.8
+
+
+def test_sparse_kernels_are_of_int8_and_not_grouped() -> None:
+    wide = dataclasses.replace(CONV, inputs=512, outputs=512, two_four=True)
+    assert ORIN.is_sparse(wide)
+    assert not ORIN.is_sparse(dataclasses.replace(wide, precision="FP16"))
+    assert not ORIN.is_sparse(dataclasses.replace(wide, groups=2))
+    assert not ORIN.is_sparse(dataclasses.replace(wide, two_four=False))
+
+
+def test_what_binds_a_layer_is_of_the_kernels_that_run() -> None:
+    wide = dataclasses.replace(CONV, inputs=512, outputs=512, two_four=True, weights=0)
+    arithmetic = 2e9 / (ORIN.rate(wide, sparse=False) * BOARD.compute)
+    assert ORIN.target.bandwidth is not None
+    between = dataclasses.replace(
+        wide, moved=int(0.95 * arithmetic * ORIN.target.bandwidth * BOARD.bandwidth)
+    )
+    assert (ORIN.bound(between), ORIN.bound(between, sparse=False)) == ("memory", "arithmetic")

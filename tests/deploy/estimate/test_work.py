@@ -110,6 +110,31 @@ def test_two_four_weights_are_seen(tmp_path: Path) -> None:
     assert (found["conv1"], found["conv2"]) == (True, False)
 
 
+@pytest.mark.parametrize("shape", [(8,), (8, 4)])
+def test_a_product_with_a_weight(shape: tuple[int, ...], tmp_path: Path) -> None:
+    net = Net()
+    net.inputs = [("x", (2, 3, 8))]
+    net.output = net.node("MatMul", "product", ["x", net.constant("w", np.ones(shape))])
+    (found,) = [each for each in work_of(net.save(tmp_path), XAVIER, batch=1) if each.macs]
+    outputs = math.prod(shape[1:])
+    assert (found.macs, found.inputs, found.outputs) == (2 * 3 * 8 * outputs, 8, outputs)
+    assert found.weights == 8 * outputs
+
+
+def test_a_product_of_activations_has_no_weights(tmp_path: Path) -> None:
+    """Both are read once."""
+    net = Net()
+    net.inputs = [("x", (2, 3, 8)), ("y", (2, 8, 4))]
+    net.output = net.node("MatMul", "product", ["x", "y"])
+    (found,) = [each for each in work_of(net.save(tmp_path), XAVIER, batch=1) if each.macs]
+    assert (found.macs, found.weights, found.two_four) == (2 * 3 * 8 * 4, 0, False)
+
+
+def test_a_dla_without_a_calibration_cache_has_no_int8(tmp_path: Path) -> None:
+    found = work_of(good().save(tmp_path), get_target("xavier-dla"), batch=1)
+    assert {each.precision for each in found} == {"FP16"}
+
+
 def test_a_dla_takes_its_types_from_the_files_beside(tmp_path: Path) -> None:
     target = get_target("xavier-dla")
     result, report = finalize_report(compressed(models.from_proto(zoo.resnet()), "qat"), target)

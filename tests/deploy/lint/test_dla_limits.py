@@ -79,6 +79,14 @@ def negative(net: Net) -> None:
     net.insert("Clip", "clip", "relu1", [net.constant("low", -1.0), net.constant("high", 1.0)])
 
 
+def negative_without_a_limit(net: Net) -> None:
+    net.insert("Clip", "clip", "relu1", [net.constant("low", -1.0)])
+
+
+def product_of_activations(net: Net) -> None:
+    net.insert("MatMul", "product", "relu1", ["relu1"])
+
+
 def softmax(net: Net) -> None:
     net.insert("Softmax", "soft", "relu1", axis=1)
 
@@ -137,6 +145,8 @@ CASES: list[tuple[str, str, Callable[[Net], None], str]] = [
     ("dla-limits", "xavier-dla", computed_slope, "leaky"),
     ("dla-limits", "xavier-dla", relu128, "clip"),
     ("dla-limits", "xavier-dla", negative, "clip"),
+    ("dla-limits", "xavier-dla", negative_without_a_limit, "clip"),
+    ("dla-limits", "xavier-dla", product_of_activations, "product"),
     ("dla-limits", "orin-dla", wide_softmax, "soft"),
     ("dla-limits", "orin-dla", softmax_over_images, "soft"),
     ("dla-operator", "xavier-dla", softmax, "soft"),
