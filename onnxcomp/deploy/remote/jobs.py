@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from onnxcomp.deploy.machine import DeviceError, Done
 from onnxcomp.deploy.remote.failures import find_reason, refused
-from onnxcomp.deploy.remote.ssh import UNREACHED, Connection, with_words
+from onnxcomp.deploy.remote.ssh import UNREACHED, Connection, read_errors, with_words
 
 BLOCK = 2**16
 GRACE = 5
@@ -110,12 +110,11 @@ class Job:
     def _log(self, until: float | None) -> Generator[bytes, None, None]:
         """What the log gets from byte :attr:`read` on, to its end."""
         script = with_words(FOLLOW, self.folder, self.name, str(self.pid), str(self.read + 1))
-        with self.connection.started(script) as process:
+        with self.connection.started(script) as (process, errors):
             assert process.stdout is not None
-            assert process.stderr is not None
             yield from _blocks(process.stdout.fileno(), until)
-            err = process.stderr.read().decode(errors="replace")
             code = process.wait()
+            err = read_errors(errors)
         if code == UNREACHED or code < 0:
             raise find_reason(err, self.connection.host)
         if code != 0:

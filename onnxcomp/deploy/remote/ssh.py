@@ -113,8 +113,9 @@ class Connection:
         start = time.monotonic()
         until = math.inf if timeout is None else start + timeout + LATE
         script = f"{{ {script}\n}}; c=$?; [ $c -ne {UNREACHED} ] || c=254; exit $c"
-        with self.started(script, stdin, stdout) as process:
-            code, out, err = _wait(process, tick, until)
+        with self.started(script, stdin, stdout) as (process, errors):
+            code, out = _wait(process, tick, until)
+            err = read_errors(errors)
         if code in ENDED and timeout is not None and time.monotonic() - start >= timeout:
             fix = "see whether something else keeps it busy"
             raise DeviceError(f"no answer within {timeout:g} s", where=self.host, fix=fix)
@@ -173,48 +174,59 @@ class Connection:
             )
 
     def _ssh(self) -> list[str]:
-        program = shlex.split(os.environ.get("ONNXCOMP_SSH", "ssh"))
+        try:
+            words = shlex.split(os.environ.get("ONNXCOMP_SSH") or "ssh")
+        except ValueError as error:
+            raise DeviceError(
+                f"is no command line ({error})", where="ONNXCOMP_SSH", fix='for example "ssh -F config"'
+            ) from error
+        program = [os.path.expanduser(word) for word in words]
         return [*program, *OPTIONS, "-o", f"ControlPath={self.folder}/%C"]
 
     @contextmanager
     def started(
         self, script: str, stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None
-    ) -> Iterator[subprocess.Popen[bytes]]:
-        """The ssh that runs a script there, killed at the end of the block if it runs yet.
+    ) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
+        """The ssh that runs a script there, killed at the end of the block if it runs yet, and its errors.
+
+        They go to a file: a master that is to log, by ``-v``, would hold a pipe open as long as it lives.
 
         A signal that comes while it starts strikes when there is something to kill.
 
         Raises:
             DeviceError: there is no ssh on this machine.
         """
-        with Signals() as signals:
-            process = self._start(script, stdin, stdout)
+        with Signals() as signals, tempfile.TemporaryFile() as errors:
+            process = self._start(script, stdin, stdout, errors)
             try:
                 with signals.at_once():
-                    yield process
+                    yield process, errors
             finally:
                 process.kill()  # nothing where it has been waited for
-                for pipe in (process.stdout, process.stderr):
-                    if pipe is not None:
-                        pipe.close()
+                if process.stdout is not None:
+                    process.stdout.close()
                 process.wait()
         if signals.pending:
             raise Interrupted(signals.pending)
 
     def _start(
-        self, script: str, stdin: IO[bytes] | None, stdout: IO[bytes] | None
+        self, script: str, stdin: IO[bytes] | None, stdout: IO[bytes] | None, errors: IO[bytes]
     ) -> subprocess.Popen[bytes]:
         try:
             return subprocess.Popen(
                 self.words(script),
                 stdin=stdin or subprocess.DEVNULL,
                 stdout=stdout or subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                stderr=errors,
                 start_new_session=True,  # Ctrl-C is for us to hear
             )
         except FileNotFoundError as error:
             raise DeviceError(
                 "there is no ssh here", where=self.host, fix="install openssh-client"
+            ) from error
+        except OSError as error:
+            raise DeviceError(
+                f"cannot be run ({error.strerror})", where="ONNXCOMP_SSH", fix="let it name an ssh program"
             ) from error
 
 
@@ -250,13 +262,19 @@ def _folder() -> str | None:
     return None if longest <= SOCKET_PATH else "/tmp"
 
 
-def _wait(process: subprocess.Popen[bytes], tick: Callable[[], None], until: float) -> tuple[int, str, str]:
-    """Exit code, output and errors of ``process``; it is given up at ``until`` (``time.monotonic``)."""
+def read_errors(errors: IO[bytes]) -> str:
+    """What an ssh has written to the file of :meth:`Connection.started`."""
+    errors.seek(0)
+    return errors.read().decode(errors="replace")
+
+
+def _wait(process: subprocess.Popen[bytes], tick: Callable[[], None], until: float) -> tuple[int, str]:
+    """Exit code and output of ``process``; it is given up at ``until`` (``time.monotonic``)."""
     while True:
         try:
-            out, err = process.communicate(timeout=TICK)
-            return process.returncode, (out or b"").decode(errors="replace"), err.decode(errors="replace")
+            out, _ = process.communicate(timeout=TICK)
+            return process.returncode, (out or b"").decode(errors="replace")
         except subprocess.TimeoutExpired:
             tick()
         if time.monotonic() >= until:  # its output is not waited for: the master holds it open
-            return -signal.SIGKILL, "", ""
+            return -signal.SIGKILL, ""

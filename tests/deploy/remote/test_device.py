@@ -134,3 +134,27 @@ def test_no_ssh_here(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(HOST),
     ):
         pass
+
+
+UNUSABLE = {
+    "ssh -F 'x": r"ONNXCOMP_SSH: is no command line \(No closing quotation\); for example",
+    "/": r"ONNXCOMP_SSH: cannot be run \(Permission denied\); let it name an ssh program",
+}
+
+
+@pytest.mark.parametrize("value", UNUSABLE)
+def test_an_unusable_ssh(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONNXCOMP_SSH", value)
+    with pytest.raises(DeviceError, match=f"^{UNUSABLE[value]}"), connect(HOST):
+        pass
+
+
+def test_an_ssh_that_logs_and_is_in_the_home(server: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The master of the connection logs as long as it lives."""
+    monkeypatch.setenv("HOME", str(server.folder))
+    monkeypatch.setenv("ONNXCOMP_SSH", "ssh -F ~/config -v")
+    with connect(HOST) as machine, machine.workspace() as folder:
+        assert machine.run(["echo", "out"]).out == "out\n"
+        lines: list[str] = []
+        assert machine.job(["echo", "line"], folder, lines.append) == 0
+        assert lines == ["line"]
