@@ -64,6 +64,7 @@ def command(
       onnxcomp profile --compare float.json int8.json
     """
     from onnxcomp import files
+    from onnxcomp.deploy.engines import record as records
     from onnxcomp.report.console import to_json
 
     if compare:
@@ -72,7 +73,8 @@ def command(
     if len(paths) != 1:
         raise click.UsageError("one ENGINE is expected, or two profiles with --compare")
     if output is not None:
-        files.check_writable(output, keep=paths[0])
+        for kept in (paths[0], records.beside(paths[0]), *([] if model is None else [model])):
+            files.check_writable(output, keep=kept)
     found = _measure(paths[0], host, trtexec, model, shapes, warm_up, duration, verbose=verbose)
     if output is not None:
         found.save(output)

@@ -97,6 +97,17 @@ def test_an_old_tensorrt_is_refused(capsys: Capture, folder: Path) -> None:
     assert "this machine: ./trtexec: is of TensorRT 7.1.3, too old for onnxcomp" in err
 
 
+def test_a_missing_library_is_named(capsys: Capture, folder: Path) -> None:
+    line = "trtexec: error while loading shared libraries: libnvinfer.so.8: cannot open shared object file"
+    (folder / "trtexec").write_text(f"#!/bin/sh\necho '{line}' >&2\nexit 127\n")
+    code, _, err = build(capsys)
+    assert code == 2
+    assert err.endswith(
+        "Error: this machine: ./trtexec: a library is missing: libnvinfer.so.8; "
+        "install TensorRT there whole (JetPack: nvidia-jetpack)\n"
+    )
+
+
 def test_what_lint_knows_to_fail_is_not_tried(capsys: Capture, folder: Path) -> None:
     onnx.save(zoo.resnet(size=8, opset=18), folder / "d.onnx")
     code, _, err = build(capsys)

@@ -92,6 +92,25 @@ def test_an_engine_without_a_record(capsys: Capture, folder: Path) -> None:
     assert "d.plan, Xavier, TensorRT 8.5.2, this machine, batch 1" in out
 
 
+@pytest.mark.parametrize("shape", ["nonsense:64x2", "input:2x3x8x8"])
+def test_shapes_that_the_engine_does_not_take(shape: str, capsys: Capture) -> None:
+    build(capsys)
+    code, out, err = profile(capsys, "--shape", shape)
+    assert (code, out) == (2, "")
+    fix = "leave it out, or build an engine of other shapes"
+    assert err == f"Error: --shape: the engine takes exactly input:1x3x8x8; {fix}\n"
+    assert profile(capsys, "--shape", "input:1x3x8x8")[0] == 0
+
+
+@pytest.mark.parametrize("output", ["d.plan", "d.plan.json", "d.onnx"])
+def test_a_profile_replaces_nothing_that_it_is_of(output: str, capsys: Capture, folder: Path) -> None:
+    build(capsys)
+    before = (folder / output).read_bytes()
+    code, out, _ = profile(capsys, "-o", output, "--model", "d.onnx")
+    assert (code, out) == (2, "")
+    assert (folder / output).read_bytes() == before
+
+
 def test_the_log_is_shown_on_demand(capsys: Capture) -> None:
     build(capsys)
     assert "=== Performance summary ===" in profile(capsys, "--verbose")[2]

@@ -18,7 +18,7 @@ from onnxcomp.deploy.engines.source import Source
 from onnxcomp.deploy.engines.wish import Wish
 from onnxcomp.deploy.machine import DeviceError, Machine
 from onnxcomp.deploy.trtexec import flags, values
-from onnxcomp.deploy.trtexec.failures import find_failure
+from onnxcomp.deploy.trtexec.failures import Kind, failure_error, find_failure
 from onnxcomp.deploy.trtexec.log import Log, read_log
 from onnxcomp.deploy.trtexec.notices import Notice
 from onnxcomp.deploy.trtexec.version import Version, supported_version
@@ -56,6 +56,9 @@ class ByTrtexec:
         places = PLACES if path is None else (path,)
         for place in places:
             done = machine.run([place, "--help"], timeout=HELP_SECONDS)
+            failure = find_failure(f"{done.out}\n{done.err}", done.code)
+            if done.code == 127 and failure is not None and failure.kind is Kind.NO_LIBRARY:
+                raise failure_error(failure, f"{machine.name}: {place}")
             if done.code != 127:
                 where = f"{machine.name}: {place}"
                 version = supported_version(f"{done.out}\n{done.err}", where)

@@ -21,6 +21,7 @@ from onnxcomp.deploy.trtexec.exports.layer_times import read_layer_times
 from onnxcomp.deploy.trtexec.exports.layers import read_layers
 from onnxcomp.deploy.trtexec.exports.runs import read_runs
 from onnxcomp.deploy.trtexec.failures import failure_error
+from onnxcomp.errors import OnnxcompError
 
 
 def measure(
@@ -91,9 +92,19 @@ def _there(engine: Path, record: Record | None, machine: Machine) -> str:
 
 
 def running_of(record: Record | None, running: Running) -> Running:
-    """``running`` with the shapes and the DLA that the engine was built for, where they are not given."""
+    """``running`` with the shapes and the DLA that the engine was built for, where they are not given.
+
+    Raises:
+        OnnxcompError: shapes are given that the engine does not take.
+    """
     if record is None:
         return running
-    shapes = running.shapes or record.shapes
+    built = {name: tuple(shape) for name, shape in record.shapes.items()}
+    if not running.shapes.items() <= built.items():
+        taken = " ".join(f"{name}:{'x'.join(map(str, shape))}" for name, shape in built.items())
+        fix = "leave it out, or build an engine of other shapes"
+        raise OnnxcompError(
+            f"the engine takes exactly {taken or 'the shapes in its file'}", where="--shape", fix=fix
+        )
     core = record.options.get("dla_core") if running.dla_core is None else running.dla_core
-    return dataclasses.replace(running, shapes=shapes, dla_core=core)
+    return dataclasses.replace(running, shapes=built, dla_core=core)
