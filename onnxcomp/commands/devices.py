@@ -41,7 +41,7 @@ batch = click.option(
     show_default=True,
     help="Images at once; the engine takes exactly so many.",
 )
-SHAPE = re.compile(r"(?P<name>.+):(?P<sizes>\d{1,9}(?:x\d{1,9})*)")
+SHAPE = re.compile(r"(?P<name>.+):(?P<sizes>[1-9]\d{0,8}(?:x[1-9]\d{0,8})*)")
 
 
 @contextmanager
@@ -85,6 +85,10 @@ def read_shapes(given: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
         match = SHAPE.fullmatch(text)
         if match is None:
             raise OnnxcompError(f"{text!r} is no shape", where="--shape", fix="for example input:1x3x224x224")
+        if match["name"] in found:
+            raise OnnxcompError(
+                f"{match['name']} is given twice", where="--shape", fix="give each input one shape"
+            )
         found[match["name"]] = tuple(int(size) for size in match["sizes"].split("x"))
     return found
 

@@ -71,6 +71,8 @@ BAD = {
     "dla": (("--dla-core", "1"), "--dla-core: xavier is no DLA"),
     "version": (("--target", "orin"), "this machine: has TensorRT 8.5.2, and orin is for 10.3 or later"),
     "shape": (("--shape", "input"), "--shape: 'input' is no shape; for example input:1x3x224x224"),
+    "no images": (("--shape", "input:0x3x8x8"), "--shape: 'input:0x3x8x8' is no shape"),
+    "twice": (("--shape", "input:1x3x8x8", "--shape", "input:2x3x8x8"), "--shape: input is given twice"),
     "input": (("--shape", "x:1x3x8x8"), "d.onnx: there is no input x; it has input"),
     "size": (("--shape", "input:1x3x9x9"), "d.onnx: input input is ?x3x8x8, not 1x3x9x9"),
     "trtexec": (("--trtexec", "./none"), "this machine: there is no ./none"),

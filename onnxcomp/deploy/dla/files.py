@@ -61,3 +61,17 @@ def _entry(line: str, where: str) -> tuple[str, float]:
 def precisions_text(layers: Iterable[str]) -> str:
     """The value of ``--layerPrecisions`` that runs ``layers`` in FP16; empty for none."""
     return ",".join(f"{name}:fp16" for name in layers)
+
+
+def read_precisions(path: Path) -> str:
+    """The value of ``--layerPrecisions`` from a file; empty where there is none.
+
+    Raises:
+        ModelError: it cannot be read as text.
+    """
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError("cannot be read as a list of layers", where=str(path), fix=FIX) from error

@@ -6,7 +6,7 @@ import dataclasses
 import re
 import tempfile
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from onnxcomp.deploy.profile.nodes import names as names_in
 from onnxcomp.deploy.trtexec.exports.layers import LayerInfo
 from onnxcomp.deploy.trtexec.failures import Failure, Kind, failure_error
 from onnxcomp.deploy.trtexec.log import Log
+from onnxcomp.errors import OnnxcompError
 
 ENGINES, TIMING = "engines", "timing"
 MOVE = 'mv -f "$1" "$2.part" && mv -f "$2.part" "$2" || { [ ! -e "$1" ] && [ -s "$2" ]; }'
@@ -80,8 +81,10 @@ class Request:
         machine = self.runtime.machine
         known = machine.run(["cat", self._path(".json")])
         if known.code == 0 and machine.run(["test", "-s", self._path(".plan")]).code == 0:
-            self.tell(f"built before: {self._path('.plan')} on {machine.name}")
-            return records.parse(known.out, f"{machine.name}: {self._path('.json')}")
+            with suppress(OnnxcompError):  # a damaged one is written anew, with its engine
+                found = records.parse(known.out, f"{machine.name}: {self._path('.json')}")
+                self.tell(f"built before: {self._path('.plan')} on {machine.name}")
+                return found
         record = self._built()
         with tempfile.TemporaryDirectory() as here:
             path = Path(here, "record.json")

@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx
 
 from onnxcomp import intake
-from onnxcomp.deploy.dla.files import read_calibration
+from onnxcomp.deploy.dla.files import read_calibration, read_precisions
 from onnxcomp.deploy.write import CALIBRATION, PRECISIONS
 from onnxcomp.errors import ModelError, OnnxcompError
 
@@ -129,4 +129,4 @@ def _beside(path: Path) -> tuple[Path | None, str]:
     if not calibration.is_file():
         return None, ""
     read_calibration(calibration)
-    return calibration, precisions.read_text(encoding="utf-8").strip() if precisions.is_file() else ""
+    return calibration, read_precisions(precisions)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnx_graphsurgeon as gs
 
-from onnxcomp.deploy.dla.files import read_calibration
+from onnxcomp.deploy.dla.files import read_calibration, read_precisions
 from onnxcomp.deploy.dla.propagate import ends
 from onnxcomp.deploy.lint import pairs
 from onnxcomp.deploy.lint.network import Network
@@ -27,8 +27,7 @@ def scales(network: Network) -> Mapping[str, float] | None:
 
 def fp16(path: Path) -> set[str]:
     """Layers that the list beside the file runs in FP16."""
-    beside = path.with_suffix(PRECISIONS)
-    text = beside.read_text(encoding="utf-8") if beside.exists() else ""
+    text = read_precisions(path.with_suffix(PRECISIONS))
     return {entry.rpartition(":")[0] for entry in text.split(",")}
 
 

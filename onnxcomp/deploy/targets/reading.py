@@ -52,7 +52,7 @@ def _parsed(path: Path) -> Any:
         return yaml.load(path.read_text(encoding="utf-8"), Loader)
     except FileNotFoundError as error:
         raise OnnxcompError("there is no such file", where=str(path), fix=meant_path(path)) from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: no UTF-8, or no such date
         reason = " ".join(str(error).split())
         raise OnnxcompError(f"is no YAML file ({reason})", where=str(path)) from error
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from onnxcomp.deploy.dla.files import calibration_text, precisions_text, read_calibration
+from onnxcomp.deploy.dla.files import calibration_text, precisions_text, read_calibration, read_precisions
 from onnxcomp.errors import ModelError
 
 
@@ -70,3 +70,14 @@ def test_a_binary_or_missing_file_is_refused(tmp_path: Path) -> None:
 def test_precisions() -> None:
     assert precisions_text(["a", "/b/Conv"]) == "a:fp16,/b/Conv:fp16"
     assert precisions_text([]) == ""
+
+
+def test_a_list_of_layers(tmp_path: Path) -> None:
+    path = tmp_path / "d.precisions.txt"
+    assert read_precisions(path) == ""
+    path.write_text("a:fp16,b:fp16\n")
+    assert read_precisions(path) == "a:fp16,b:fp16"
+    path.write_bytes(b"\xff\xfe")
+    for place in (path, tmp_path):
+        with pytest.raises(ModelError, match=f"^{place}: cannot be read as a list of layers; finalize"):
+            read_precisions(place)

@@ -77,6 +77,15 @@ def test_an_engine_that_is_cut_off_is_built_again(bench: Bench, network: Path) -
     assert (bench.folder / "b.plan").stat().st_size > 0
 
 
+def test_an_engine_whose_record_in_the_cache_is_damaged_is_built_again(bench: Bench, network: Path) -> None:
+    request = bench.request(network)
+    made = request.write(bench.folder / "a.plan")
+    cached = Path(request.engine).with_suffix(".json")
+    cached.write_text("")
+    assert request.write(bench.folder / "b.plan").sha256 == made.sha256
+    assert records.parse(cached.read_text(), "cache").digest == made.digest
+
+
 def test_a_layer_without_a_kernel_goes_back_to_float(bench: Bench, network: Path) -> None:
     node = failing_node(network)
     bench.settings(fault="no_implementation", node=node)

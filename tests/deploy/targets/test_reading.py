@@ -46,6 +46,7 @@ def test_one_that_is_like_no_other_says_all(tmp_path: Path) -> None:
         ("name: mine\n", "board.yaml: description: Field required"),
         ("- like: orin\n", "board.yaml: holds no target"),
         ("", "board.yaml: holds no target"),
+        ("a: 2020-99-99", "board.yaml: is no YAML file (month must be in 1..12"),
         ("a: [", "board.yaml: is no YAML file (while parsing"),
         ("!!python/object:os.system {}", "board.yaml: is no YAML file (could not determine a constructor"),
     ],
