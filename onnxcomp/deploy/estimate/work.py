@@ -13,6 +13,7 @@ import onnx_graphsurgeon as gs
 from onnxcomp.deploy.estimate.fusing import BORDERS, FREE, PRODUCTS, Fused
 from onnxcomp.deploy.lint import pairs
 from onnxcomp.deploy.lint.network import Network, constant, name_of, producer, values
+from onnxcomp.errors import ModelError
 
 BYTES = {"INT8": 1, "FP16": 2, "FP32": 4}
 VECTOR = {"INT8": 32, "FP16": 8, "FP32": 1}
@@ -166,6 +167,7 @@ def _with_product(work: Work, node: gs.Node, size: Sizes) -> Work:
     """With its multiply-adds, channels and weights."""
     index = next((i for i in (1, 0) if pairs.is_constant(node.inputs[i])), None)
     shape, output = size(pairs.source(node.inputs[1 if index is None else index])), size(node.outputs[0])
+    _check_weight(node, shape)
     if node.op == "MatMul" and len(shape) == 1:  # a column, as MatMul takes it
         shape, output = (*shape, 1), (*output, 1)
     if node.op in ("Conv", "ConvTranspose"):
@@ -191,6 +193,20 @@ def _with_product(work: Work, node: gs.Node, size: Sizes) -> Work:
         weights=0 if index is None else math.prod(shape),
         two_four=index is not None and _is_two_four(node, index),
     )
+
+
+def _check_weight(node: gs.Node, shape: tuple[int, ...]) -> None:
+    """Raises:
+    ModelError: its weight has too few axes, or channels that its groups do not divide.
+    """
+    convolves = node.op in ("Conv", "ConvTranspose")
+    least = {"MatMul": 1, "Gemm": 2}.get(node.op, 3)
+    groups = int(node.attrs.get("group", 1)) if convolves else 1
+    if len(shape) < least or groups < 1 or (convolves and shape[0] % groups):
+        raise ModelError(
+            f"the weight of {name_of(node)} is {'x'.join(map(str, shape))}, which {node.op} does not take",
+            fix="export the model again",
+        )
 
 
 def _is_two_four(node: gs.Node, index: int) -> bool:

@@ -119,7 +119,7 @@ def _sparse(network: Network, target: Target) -> Iterator[Hit]:
 
 def _is_two_four(weight: np.ndarray) -> bool:
     """Of four neighbouring input channels at most two are not 0, at each place of each kernel."""
-    if weight.shape[1] % GROUP:
+    if weight.ndim < 2 or weight.shape[1] % GROUP:
         return False
     alive = np.moveaxis(weight != 0, 1, -1).reshape(-1, GROUP)
     return bool(np.all(np.count_nonzero(alive, axis=1) <= KEPT))

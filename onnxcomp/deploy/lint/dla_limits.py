@@ -195,7 +195,7 @@ def _factors(node: gs.Node) -> list[float] | None:
     if given is not None and given.size:
         return [float(one) for one in np.asarray(given, np.float64).reshape(-1)]
     before, after = sizes(node.inputs[0]), sizes(node.outputs[0])
-    if before is None or after is None or None in before[1:] or None in after[1:]:
+    if before is None or after is None or len(before) != len(after) or None in (*before[1:], *after[1:]):
         return None
     grown = zip(after[1:], before[1:], strict=True)
     return [1.0, *(new / old for new, old in grown if new is not None and old)]

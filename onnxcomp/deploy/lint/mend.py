@@ -9,6 +9,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from onnxcomp import intake
+from onnxcomp.deploy.lint.arity import check_arity
 from onnxcomp.deploy.lint.fixes import FIXES, LAYER_NORM, OPSET
 from onnxcomp.deploy.lint.network import quiet
 from onnxcomp.deploy.targets import Target
@@ -37,9 +38,10 @@ def mend(path: Path, target: Target) -> Mended:
     """The network in ``path`` with all mends of :mod:`.fixes` that suit ``target``.
 
     Raises:
-        ModelError: it is not an ONNX file, or its data is missing.
+        ModelError: it is not an ONNX file, its data is missing, or its nodes lack inputs.
     """
     proto = intake.read(path)
+    check_arity(proto, path)
     left: tuple[str, ...] = ()
     try:
         graph, done = _mended(proto, target, lower=True)

@@ -13,6 +13,7 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from onnxcomp import intake
+from onnxcomp.deploy.lint.arity import check_arity
 from onnxcomp.errors import ModelError
 from onnxcomp.skeleton import Arrays, fill, split
 
@@ -64,9 +65,11 @@ def read(path: Path) -> Network:
     """Read the ONNX file ``path``, whatever network it holds.
 
     Raises:
-        ModelError: there is no such file, it is not ONNX, its data is missing, or its nodes form a cycle.
+        ModelError: there is no such file, it is not ONNX, its data is missing, its nodes form a cycle or
+            lack inputs.
     """
     proto = intake.read(path)
+    check_arity(proto, path)
     opset = next((e.version for e in proto.opset_import if e.domain in STANDARD), 0)
     try:
         light, arrays, reason = *_inferred(proto), ""

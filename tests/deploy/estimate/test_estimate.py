@@ -82,3 +82,13 @@ def test_empty_tensors_are_refused(tmp_path: Path) -> None:
     net.output = net.node("Conv", "conv", ["x", net.constant("w", np.ones((0, CHANNELS, 1, 1)))])
     with pytest.raises(ModelError, match=r"conv is empty, its shape is \(1, 0, 8, 8\); give every axis"):
         estimate(net.save(tmp_path), XAVIER, batch=1)
+
+
+@pytest.mark.parametrize(("shape", "group"), [((8, CHANNELS, 1, 1), 0), ((7, 8, 1, 1), 2)])
+def test_weights_that_no_convolution_takes_are_refused(
+    shape: tuple[int, ...], group: int, tmp_path: Path
+) -> None:
+    net = Net()
+    net.output = net.node("Conv", "conv", ["x", net.constant("w", np.ones(shape))], group=group)
+    with pytest.raises(ModelError, match=r"^the weight of conv is \dx\d+x1x1, which Conv does not take"):
+        estimate(net.save(tmp_path), XAVIER, batch=1)

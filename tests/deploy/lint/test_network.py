@@ -75,9 +75,6 @@ ODD: dict[str, Callable[[], onnx.ModelProto]] = {
         ],
         numpy_helper.from_array(np.array(0), "i"),
     ),
-    "a pair of nothing": lambda: model(
-        [helper.make_node("QuantizeLinear", ["x", ""], ["q"]), helper.make_node("Relu", ["q"], ["y"])]
-    ),
     "a constant as output": lambda: model(
         [helper.make_node("Constant", [], ["y"], value=stored(TensorProto.FLOAT))]
     ),
