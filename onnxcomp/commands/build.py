@@ -99,6 +99,8 @@ def command(
         optimization_level=optimization_level,
     )
     source.shapes(wish.batch, wish.shapes)
+    if chosen.dla and source.calibration is None:
+        options.warn(f"there is no calibration cache beside {path}: nothing will be in INT8")
     if check:
         with working(f"checking {path}"):
             fit.check_file(path, chosen, unchecked=", or build with --no-lint")

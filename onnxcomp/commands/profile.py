@@ -68,6 +68,8 @@ def command(
     from onnxcomp.report.console import to_json
 
     if compare:
+        if host or trtexec or model or shapes or output:
+            raise click.UsageError("--compare only reads two profiles: leave out what is for measuring")
         _compare(paths, layers, as_json=as_json)
         return
     if len(paths) != 1:

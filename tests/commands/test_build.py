@@ -99,6 +99,13 @@ def test_an_old_tensorrt_is_refused(capsys: Capture, folder: Path) -> None:
     assert "this machine: ./trtexec: is of TensorRT 7.1.3, too old for onnxcomp" in err
 
 
+def test_a_dla_without_a_calibration_cache_is_told(capsys: Capture, folder: Path) -> None:
+    onnx.save(zoo.resnet(size=8), folder / "d.onnx")
+    code, _, err = build(capsys, "--no-lint", target="xavier-dla")
+    assert code == 0
+    assert "there is no calibration cache beside d.onnx: nothing will be in INT8\n" in err
+
+
 def test_a_missing_library_is_named(capsys: Capture, folder: Path) -> None:
     line = "trtexec: error while loading shared libraries: libnvinfer.so.8: cannot open shared object file"
     (folder / "trtexec").write_text(f"#!/bin/sh\necho '{line}' >&2\nexit 127\n")

@@ -154,6 +154,8 @@ def test_files_that_are_damaged_there_are_one_line(fault: str, capsys: Capture, 
 @pytest.mark.parametrize(
     ("words", "line"),
     [
+        (("--compare", "a", "b", "-o", "c.json"), "--compare only reads two profiles: leave out what is"),
+        (("--compare", "a", "b", "--host", "h"), "--compare only reads two profiles: leave out what is"),
         (("--compare", "d.onnx"), "--compare takes two profiles, before and after"),
         (("--compare", "d.onnx", "d.onnx"), "Error: d.onnx: holds no profile"),
         (("--compare", "no.json", "no.json"), "Error: no.json: cannot be read"),
