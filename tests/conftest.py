@@ -6,6 +6,7 @@ import os
 import signal
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.browser import browser, visit  # noqa: F401  fixtures of tests that open a page
 from tests.made import made  # noqa: F401  fixture of tests that look at a run
@@ -19,6 +20,10 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 for variable in ("CI", "COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
     os.environ.pop(variable, None)
 os.environ["TERM"] = "xterm"
+
+# Hypothesis calls a test that once took over 200 ms flaky: on a busy machine any of them may.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 # Where the tests run in a script's background Ctrl-C is ignored, here and in the children that hear it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

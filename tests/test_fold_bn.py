@@ -150,7 +150,7 @@ def test_integers_stay_up_to_sign(scale_rank: int) -> None:
     assert np.abs(answers(graph) - before).max() < 1e-5 * np.abs(before).max()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(arrays.arrays(np.float64, 6, elements=st.floats(-4, 4, width=32)))
 def test_any_factor_folds_into_per_channel_scales(factor: np.ndarray) -> None:
     graph = quantized(factor)

@@ -11,7 +11,7 @@ from onnxcomp.integers import scale_integers
 FACTORS = st.floats(-8, 8, width=32).filter(lambda value: value == 0 or abs(value) > 1e-6)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     arrays.arrays(np.float32, (5, 3, 2), elements=st.floats(-4, 4, width=32)),
     arrays.arrays(np.float64, 5, elements=FACTORS),

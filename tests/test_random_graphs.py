@@ -46,7 +46,7 @@ OPERATORS = (
 DRAWN = 400
 
 
-@settings(derandomize=True, max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(network=random_graphs.classifiers())
 def test_hypothesis_draws_valid_networks(network: random_graphs.Network) -> None:
     onnx.checker.check_model(network.proto, full_check=True)

@@ -43,7 +43,7 @@ DENSENET = Hybrids(*(pictures.network("densenet") for _ in range(2)))
 EXPECTED = answers(pictures.network("densenet"))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.sets(st.sampled_from([match.tensor for match in DENSENET.shared])))
 def test_any_mixture_of_equal_networks_is_that_network(chosen: set[str]) -> None:
     np.testing.assert_array_equal(run(DENSENET.network(chosen), DENSENET.image)[0], EXPECTED)

@@ -131,7 +131,7 @@ def test_damaged_member_is_named(tmp_path):
         opened.train.check((8, 8))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(position=st.integers(0, 10**6), value=st.integers(1, 255), cut=st.integers(0, 10**6))
 def test_a_damaged_zip_is_read_or_refused(tmp_path_factory, position, value, cut):
     path = tmp_path_factory.mktemp("zip") / "a.zip"

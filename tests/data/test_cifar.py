@@ -225,7 +225,7 @@ def test_hostile_or_damaged_pickles(tmp_path, data, message):
     assert f"/data_batch_2: {message}" in text
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(position=st.integers(0, 10**6), value=st.integers(0, 255))
 def test_a_damaged_pickle_is_read_or_refused(position, value):
     data = bytearray(old_batch(0))

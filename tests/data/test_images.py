@@ -91,7 +91,7 @@ def test_truncated(kind, part):
         decode(data[: int(len(data) * part)], "x")
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     kind=st.sampled_from(KINDS),
     changes=st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), min_size=1, max_size=6),

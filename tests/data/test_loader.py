@@ -104,7 +104,6 @@ def test_an_unknown_augmentation_is_refused_at_once():
         batches(augment="crob")
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**40), st.lists(st.integers(0, 40), min_size=1, max_size=6), st.sampled_from(AUGMENTS))
 def test_a_batch_depends_on_its_step_alone(seed, steps, augment):
     one = batches(seed=seed, augment=augment)
@@ -114,7 +113,6 @@ def test_a_batch_depends_on_its_step_alone(seed, steps, augment):
         assert equal(one.batch(step), batches(seed=seed, augment=augment).batch(step))
 
 
-@settings(deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     sizes=st.sampled_from([(1, 12), (2, 6), (3, 4), (4, 3), (6, 2), (12, 1)]),
@@ -142,7 +140,7 @@ def test_a_part_that_is_none(part):
         batches(parts=2).batch(0, part)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32),
     start=st.integers(0, 12),

@@ -182,7 +182,7 @@ def test_truncated_file(tmp_path):
     assert "not a zip archive, or a damaged one" in refusal(str(path))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(position=st.integers(0, 10**6), value=st.integers(1, 255), compressed=st.booleans())
 def test_a_damaged_file_is_read_or_refused(tmp_path_factory, position, value, compressed):
     path = tmp_path_factory.mktemp("npz") / "a.npz"

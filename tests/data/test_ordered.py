@@ -15,7 +15,7 @@ def data_threads() -> list[str]:
     return [t.name for t in threading.enumerate() if t.name.startswith("onnxcomp-data")]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 30), st.integers(0, 6), st.randoms(use_true_random=False))
 def test_results_come_in_order_whatever_the_threads(count, workers, random):
     delays = [random.random() / 2000 for _ in range(count)]

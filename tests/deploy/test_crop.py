@@ -84,7 +84,7 @@ def test_kernels_that_are_used_stay(size: tuple[int, int], before: tuple[int, in
     assert kernel(graph) == before
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     size=st.integers(1, 6),
     taps=st.integers(1, 5),

@@ -133,7 +133,7 @@ def test_integer_kernels_agree_on_both_activation_forms(scales: np.ndarray, x: n
     assert np.mean(answers[0] != answers[1]) < 0.001
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     arrays.arrays(np.int8, (4, 6), elements=st.integers(-128, 127)),
     arrays.arrays(np.float32, 4, elements=st.floats(2.0**-100, 2.0**100, width=32)),

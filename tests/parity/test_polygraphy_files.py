@@ -108,7 +108,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         polygraphy_files.load_inputs(tmp_path / "no.json", MODEL)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_a_damaged_file_is_an_error_or_a_result(tmp_path: Path, data: st.DataObject) -> None:
     path = tmp_path / "out.json"

@@ -12,7 +12,7 @@ shapes = st.lists(st.integers(1, 5), max_size=3).map(tuple)
 columns = st.lists(st.tuples(st.sampled_from(["bool", "float32", "int64"]), shapes), min_size=1, max_size=4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(columns=columns, batch=st.integers(1, 4), seed=st.integers(0, 99))
 def test_unpacked_is_what_was_packed(columns, batch: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

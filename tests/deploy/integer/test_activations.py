@@ -73,7 +73,7 @@ def test_elsewhere_integers_are_clipped(op: str, scale: float, zero: int, bounds
     assert np.array_equal(run(graph, values()), before)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.floats(2**-10, 1, width=32), st.integers(0, 255), st.floats(-8, 8, width=32), st.floats(0, 8, width=32)
 )

@@ -35,7 +35,6 @@ def several(examples: int) -> Callable:
     return settings(
         derandomize=True,
         max_examples=examples,
-        deadline=None,
         phases=[Phase.generate],
         suppress_health_check=slow,
     )

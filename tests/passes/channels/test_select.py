@@ -156,7 +156,7 @@ def test_infinite_values_go_first() -> None:
     assert chosen.tolist() == [0, 1]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 12))
 def test_smallest_is_what_a_search_through_all_levels_finds(seed: int, count: int) -> None:
     rng = np.random.default_rng(seed)

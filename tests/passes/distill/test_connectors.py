@@ -52,7 +52,7 @@ def test_equal_shapes_need_nothing() -> None:
 sizes = st.tuples(st.integers(1, 9), st.integers(1, 9))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(own=sizes, other=sizes, seed=st.integers(0, 99))
 def test_the_larger_is_averaged_to_the_smaller(
     own: tuple[int, int], other: tuple[int, int], seed: int

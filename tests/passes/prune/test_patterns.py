@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
@@ -19,7 +19,6 @@ def close(pattern: Pattern, scores: np.ndarray) -> np.ndarray:
     return mask
 
 
-@settings(deadline=None)
 @given(
     shape=st.sampled_from([(3, 4), (2, 8, 3, 3), (5, 12, 1, 1), (1, 4, 1, 7)]),
     levels=st.sampled_from([1, 2, 1000]),

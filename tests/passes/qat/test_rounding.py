@@ -38,7 +38,7 @@ def brute(row: np.ndarray, gram: np.ndarray) -> float:
     return float(errors((choices - row)[None], gram[None]).min())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     groups=st.integers(1, 3),
     outputs=st.integers(1, 4),

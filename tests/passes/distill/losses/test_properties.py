@@ -14,7 +14,7 @@ ROUNDING = 2e-6  # of a sum of terms near 1 whose exact value is 0, in float32
 BLIND = ("boundary",)  # to how much more active a neuron is, so equals have a loss within the margin
 SEEDS = st.integers(0, 2**32 - 1)
 IMAGES = st.integers(1, 6)
-few = settings(max_examples=15, deadline=None)
+few = settings(max_examples=15)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -53,7 +53,7 @@ def test_beyond_delta_the_loss_is_linear() -> None:
     )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 99), scale=st.floats(0.1, 10))
 def test_turned_moved_and_scaled_embeddings_have_the_same_relations(seed: int, scale: float) -> None:
     (s,) = tensors((5, 4), seed=seed)

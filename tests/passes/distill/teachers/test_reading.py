@@ -163,7 +163,7 @@ def test_two_images_are_refused(tmp_path: Path) -> None:
         teachers.read(written(made, tmp_path))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, len(DATA) - 1), st.binary(min_size=1, max_size=12))
 def test_a_damaged_file_is_read_or_refused(tmp_path: Path, start: int, noise: bytes) -> None:
     path = tmp_path / "teacher.onnx"

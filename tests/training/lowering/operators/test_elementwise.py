@@ -75,7 +75,7 @@ def built(op: str) -> tuple[Model, Engine]:
 
 
 @pytest.mark.parametrize("op", CASES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(arrays(np.float32, COUNT, elements=VALUES))
 def test_derivative(op: str, x: Array) -> None:
     model, engine = built(op)
