@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxcomp import graphs
+from onnxcomp import graphs, two_four
 
 Array = NDArray[Any]
 Pattern = Literal["dense", "dead channels", "2:4", "unstructured"]
@@ -41,27 +41,17 @@ def find(weight: graphs.Weight, values: Array) -> Zeros:
     alive = by_channel(weight, values) != 0
     count = alive.size - int(np.count_nonzero(alive))
     outputs, inputs = _dead(alive, 1, count), _dead(alive, 2, count)
-    two_four = _two_four(alive, count)
+    fits = two_four.holds(alive)
     explained = count == 0 or _in_dead_channels(outputs, inputs, alive.shape[3]) == count
-    pattern: Pattern = "2:4" if two_four else "unstructured"
+    pattern: Pattern = "2:4" if fits else "unstructured"
     if explained:
         pattern = "dead channels" if count else "dense"
-    return Zeros(count, pattern, two_four, int(outputs.sum()), int(inputs.sum()))
+    return Zeros(count, pattern, fits, int(outputs.sum()), int(inputs.sum()))
 
 
 def by_channel(weight: graphs.Weight, values: Array) -> Array:
-    """A view of shape (groups, outputs of a group, inputs of a group, positions).
-
-    Positions are those of the kernel; of a MatMul's batch of matrices each is one.
-    """
-    node, shape = weight.node, values.shape
-    if node.op in ("Conv", "ConvTranspose"):
-        groups = int(node.attrs.get("group", 1))
-        grouped = values.reshape(groups, shape[0] // groups, shape[1], -1)
-        return grouped if node.op == "Conv" else grouped.swapaxes(1, 2)
-    matrices = values.reshape(-1, *shape[-2:])
-    outputs_first = weight.axis == len(shape) - 2
-    return matrices.transpose((1, 2, 0) if outputs_first else (2, 1, 0))[None]
+    """``values`` as :func:`onnxcomp.two_four.by_channel` shows them."""
+    return two_four.by_channel(weight.node, values, outputs_first=weight.axis == values.ndim - 2)
 
 
 def _dead(alive: Array, axis: int, count: int) -> Array:
@@ -78,10 +68,3 @@ def _in_dead_channels(outputs: Array, inputs: Array, positions: int) -> int:
     dead_outputs, dead_inputs = outputs.sum(1), inputs.sum(1)
     elements = dead_outputs * inputs.shape[1] + dead_inputs * (outputs.shape[1] - dead_outputs)
     return int(elements.sum()) * positions
-
-
-def _two_four(alive: Array, count: int) -> bool:
-    if alive.shape[2] % 4 or 2 * count < alive.size:
-        return False
-    kept = sum(alive[:, :, start::4].astype(np.uint8) for start in range(4))
-    return bool(np.max(kept) <= 2)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from onnxcomp.deploy.estimate.roofline import Roof
-from onnxcomp.deploy.estimate.work import BYTES, Work
+from onnxcomp.deploy.estimate.work import IMAGE, Stored, Work
 
 LEAST = 0.01
 """Share of the time below which a gain is not worth a line."""
@@ -60,33 +60,50 @@ def _total(roof: Roof, works: Sequence[Work], *, sparse: bool) -> float:
 
 
 def _halved(work: Work) -> Work:
-    quarter = work.macs // 4 if work.groups == 1 else work.macs // 2
-    return dataclasses.replace(
-        work,
-        macs=quarter,
-        inputs=max(work.inputs // 2, 1),
-        outputs=max(work.outputs // 2, 1),
-        moved=work.moved // 2,
-        weights=work.weights // 4,
-    )
+    work = _resized(work, lambda channels: channels // 2 if channels > IMAGE else channels)
+    if work.groups == 1 and work.weights:
+        inputs, outputs = max(work.inputs // 2, 1), max(work.outputs // 2, 1)
+        macs, weights = work.macs // 4, work.weights // 4
+        return dataclasses.replace(work, macs=macs, weights=weights, inputs=inputs, outputs=outputs)
+    return dataclasses.replace(work, macs=work.macs // 2, weights=work.weights // 2)
 
 
 def _int8(work: Work) -> Work:
     if not work.macs:
         return work
-    moved = work.moved * BYTES["INT8"] // BYTES[work.precision]
-    return dataclasses.replace(work, precision="INT8", moved=moved)
+    tensors = tuple(tensor._replace(precision="INT8") for tensor in work.tensors)
+    return dataclasses.replace(work, precision="INT8", tensors=tensors)
 
 
 def _aligned(work: Work, step: int) -> Work:
     """Channels rounded down to whole steps, where there is one at least."""
-    if not work.macs or work.groups > 1:
+
+    def fewer(channels: int) -> int:
+        return channels // step * step or channels
+
+    if work.macs and (work.groups > 1 or not work.weights):
         return work
-    inputs, outputs = (size // step * step or size for size in (work.inputs, work.outputs))
+    work = _resized(work, fewer)
+    if not work.macs:
+        return work
+    inputs, outputs = fewer(work.inputs), fewer(work.outputs)
     share = inputs * outputs / (work.inputs * work.outputs)
     return dataclasses.replace(
         work, inputs=inputs, outputs=outputs, macs=int(work.macs * share), weights=int(work.weights * share)
     )
+
+
+def _resized(work: Work, channels: Callable[[int], int]) -> Work:
+    """With other numbers of channels in what it reads and writes.
+
+    They are on axis 1 of images and of what convolutions see, else on the last.
+    """
+    tensors = []
+    for shape, precision in work.tensors:
+        axis = 1 if len(shape) > 3 or work.kind == "convolution" else len(shape) - 1
+        resized = (*shape[:axis], channels(shape[axis]), *shape[axis + 1 :]) if axis else shape
+        tensors.append(Stored(resized, precision))
+    return dataclasses.replace(work, tensors=tuple(tensors))
 
 
 def _two_four(work: Work) -> Work:

@@ -15,8 +15,9 @@ from onnxcomp import graphs
 from onnxcomp.deploy.dla.files import read_calibration
 from onnxcomp.deploy.engines.source import read as read_source
 from onnxcomp.deploy.estimate.fusing import fuse
+from onnxcomp.deploy.estimate.precision import Types
 from onnxcomp.deploy.estimate.roofline import Assumptions, Roof
-from onnxcomp.deploy.estimate.work import Sizes, Types, Work, works
+from onnxcomp.deploy.estimate.work import Sizes, Work, works
 from onnxcomp.deploy.lint.network import Network, read, sizes
 from onnxcomp.deploy.targets import Target
 from onnxcomp.errors import ModelError

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 import onnx_graphsurgeon as gs
 
+from onnxcomp import two_four
 from onnxcomp.deploy.dla.files import read_calibration
 from onnxcomp.deploy.dla.propagate import EQUAL, ends, is_float, spread
 from onnxcomp.deploy.lint import pairs
@@ -21,7 +21,6 @@ from onnxcomp.errors import ModelError
 SAME = 1 + 1e-6  # scales are float32
 MOST_IMAGES, MOST_PIXELS = 4096, 8192
 LOADABLES = 16
-GROUP, KEPT = 4, 2
 SPARSE_WEIGHTS = 256 * 1024
 SPARSE_OUTPUTS = frozenset({0, 1, 2, 4, 8, 16, 32})  # of the remainder by 64
 
@@ -103,7 +102,7 @@ def _sparse(network: Network, target: Target) -> Iterator[Hit]:
     floats = {id(node) for node in float_layers(network, convolutions)}
     for node in convolutions:
         weight = values(constant(node.inputs[1]))
-        if weight is None or not _is_two_four(weight):
+        if weight is None or not two_four.holds(two_four.by_channel(node, weight, outputs_first=True)):
             continue
         outputs, inputs = weight.shape[:2]
         reasons = {
@@ -115,14 +114,6 @@ def _sparse(network: Network, target: Target) -> Iterator[Hit]:
         found = [reason for reason, holds in reasons.items() if holds]
         if found:
             yield Hit(name_of(node), f"its weight is 2:4, and {found[0]}")
-
-
-def _is_two_four(weight: np.ndarray) -> bool:
-    """Of four neighbouring input channels at most two are not 0, at each place of each kernel."""
-    if weight.ndim < 2 or weight.shape[1] % GROUP:
-        return False
-    alive = np.moveaxis(weight != 0, 1, -1).reshape(-1, GROUP)
-    return bool(np.all(np.count_nonzero(alive, axis=1) <= KEPT))
 
 
 RULES = (

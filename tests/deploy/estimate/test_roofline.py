@@ -11,12 +11,21 @@ from onnxcomp.deploy.estimate.roofline import BOARD, CARD, Assumptions, Roof
 from onnxcomp.deploy.estimate.work import Work
 from onnxcomp.deploy.targets import TARGETS, Rates, get_target
 from onnxcomp.errors import OnnxcompError
+from tests.deploy.estimate.tensors import stored
 from tests.shared import SHARED, needs_shared
 
 XAVIER = Roof.of(get_target("xavier"))
 ORIN = Roof.of(get_target("orin"))
 CONV = Work(
-    "conv", "conv", "convolution", "INT8", macs=10**9, inputs=256, outputs=256, moved=10**5, weights=589824
+    "conv",
+    "conv",
+    "convolution",
+    "INT8",
+    macs=10**9,
+    inputs=256,
+    outputs=256,
+    tensors=stored(10**5),
+    weights=589824,
 )
 
 
@@ -27,14 +36,14 @@ def test_arithmetic() -> None:
 
 
 def test_memory() -> None:
-    work = dataclasses.replace(CONV, macs=10**6, moved=10**7)
+    work = dataclasses.replace(CONV, macs=10**6, tensors=stored(10**7))
     expected = (1e7 + 589824) / (136.5e9 * BOARD.bandwidth) * 1e6 + BOARD.launch
     assert XAVIER.microseconds(work) == pytest.approx(expected)
     assert XAVIER.bound(work) == "memory"
 
 
 def test_launch() -> None:
-    work = Work("relu", "relu", "pointwise", "FP16", moved=100)
+    work = Work("relu", "relu", "pointwise", "FP16", tensors=stored(100))
     assert XAVIER.microseconds(work) == BOARD.layer + BOARD.launch
     assert XAVIER.bound(work) == "launch"
     assert XAVIER.microseconds(dataclasses.replace(work, free=True)) == 0.0
@@ -92,12 +101,15 @@ def test_times_are_sensible(target, inputs, outputs, pixels, moved, precision) -
         macs=macs,
         inputs=inputs,
         outputs=outputs,
-        moved=moved,
+        tensors=stored(moved),
         weights=inputs * outputs,
     )
     us = roof.microseconds(work)
     assert us >= roof.assumptions.layer
-    for more in (dataclasses.replace(work, macs=2 * macs), dataclasses.replace(work, moved=2 * moved)):
+    for more in (
+        dataclasses.replace(work, macs=2 * macs),
+        dataclasses.replace(work, tensors=stored(2 * moved)),
+    ):
         assert roof.microseconds(more) >= us
     if precision == "FP16" and inputs % 32 == outputs % 32 == 0:
         assert roof.microseconds(dataclasses.replace(work, precision="INT8")) <= us
@@ -126,7 +138,7 @@ def test_against_a_published_profile() -> None:
             continue
         (n, c, h, w), (_, k, y, x) = layer["Inputs"][0]["Dimensions"], layer["Outputs"][0]["Dimensions"]
         if layer["LayerType"] == "Reformat":
-            work = Work("r", "", "reformat", "INT8", moved=n * c * h * w * 5)
+            work = Work("r", "", "reformat", "INT8", tensors=stored(n * c * h * w * 5))
         else:
             weights = layer.get("Weights", layer.get("ConvWeights"))["Count"]
             y, x = (2 * y, 2 * x) if layer["LayerType"] == "ConvActPool" else (y, x)
@@ -139,7 +151,7 @@ def test_against_a_published_profile() -> None:
                 macs=n * y * x * weights,
                 inputs=c,
                 outputs=k,
-                moved=moved,
+                tensors=stored(moved),
                 weights=weights,
             )
         ratios[layer["Name"]] = roof.microseconds(work) / times[layer["Name"]]
@@ -162,6 +174,6 @@ def test_what_binds_a_layer_is_of_the_kernels_that_run() -> None:
     arithmetic = 2e9 / (ORIN.rate(wide, sparse=False) * BOARD.compute)
     assert ORIN.target.bandwidth is not None
     between = dataclasses.replace(
-        wide, moved=int(0.95 * arithmetic * ORIN.target.bandwidth * BOARD.bandwidth)
+        wide, tensors=stored(int(0.95 * arithmetic * ORIN.target.bandwidth * BOARD.bandwidth))
     )
     assert (ORIN.bound(between), ORIN.bound(between, sparse=False)) == ("memory", "arithmetic")

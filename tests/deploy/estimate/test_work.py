@@ -110,6 +110,31 @@ def test_two_four_weights_are_seen(tmp_path: Path) -> None:
     assert (found["conv1"], found["conv2"]) == (True, False)
 
 
+PATTERN = np.resize([1.0, 0.0, 0.0, 1.0], 8)  # along what is summed over
+
+
+@pytest.mark.parametrize(
+    ("op", "weight", "first", "attributes"),
+    [
+        ("MatMul", PATTERN[:, None] * np.ones((8, 6)), False, {}),
+        ("MatMul", np.ones((6, 1)) * PATTERN, True, {}),
+        ("Gemm", PATTERN[:, None] * np.ones((8, 6)), False, {}),
+        ("Gemm", np.ones((6, 1)) * PATTERN, False, {"transB": 1}),
+        ("ConvTranspose", PATTERN[:, None, None, None] * np.ones((8, 6, 2, 2)), False, {}),
+    ],
+)
+def test_two_four_lies_along_what_is_summed_over(
+    op: str, weight: np.ndarray, first: bool, attributes: dict[str, int], tmp_path: Path
+) -> None:
+    for values, expected in ((weight, True), (np.ones_like(weight), False)):
+        net = Net()
+        net.inputs = [("x", (1, 8, 4, 4) if op == "ConvTranspose" else (8, 8))]
+        read = [net.constant("w", values), "x"] if first else ["x", net.constant("w", values)]
+        net.output = net.node(op, "product", read, **attributes)
+        (found,) = [each for each in work_of(net.save(tmp_path), XAVIER, batch=1) if each.macs]
+        assert (found.two_four, found.inputs, found.outputs) == (expected, 8, 6)
+
+
 @pytest.mark.parametrize("shape", [(8,), (8, 4)])
 def test_a_product_with_a_weight(shape: tuple[int, ...], tmp_path: Path) -> None:
     net = Net()
@@ -119,6 +144,14 @@ def test_a_product_with_a_weight(shape: tuple[int, ...], tmp_path: Path) -> None
     outputs = math.prod(shape[1:])
     assert (found.macs, found.inputs, found.outputs) == (2 * 3 * 8 * outputs, 8, outputs)
     assert found.weights == 8 * outputs
+
+
+def test_a_product_with_a_row(tmp_path: Path) -> None:
+    net = Net()
+    net.inputs = [("x", (2, 8, 4))]
+    net.output = net.node("MatMul", "product", [net.constant("w", np.ones(8)), "x"])
+    (found,) = [each for each in work_of(net.save(tmp_path), XAVIER, batch=1) if each.macs]
+    assert (found.macs, found.inputs, found.outputs, found.weights) == (2 * 8 * 4, 8, 1, 8)
 
 
 def test_a_product_of_activations_has_no_weights(tmp_path: Path) -> None:
