@@ -26,6 +26,7 @@ def test_json(capsys: Capture, tmp_path: Path) -> None:
     found = json.loads(out)
     assert (code, found["target"], found["batch"]) == (0, "h200", 8)
     assert {"work", "us", "share", "bound", "sparse"} == set(found["layers"][0])
+    assert found["layers"][0]["work"]["moved"] > 0
 
 
 def test_a_target_without_figures(capsys: Capture, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import onnx_graphsurgeon as gs
@@ -51,6 +51,7 @@ class Work:
         inputs, outputs: channels of each group of a convolution or product.
         groups: of a convolution.
         tensors: activations that it reads and writes.
+        moved: bytes of them, filled up to whole vectors.
         weights: number of weights.
         two_four: they have the 2:4 pattern.
         free: nothing is to be done: a Concat into whose output its inputs are written.
@@ -69,11 +70,10 @@ class Work:
     weights: int = 0
     two_four: bool = False
     free: bool = False
+    moved: int = field(init=False)
 
-    @property
-    def moved(self) -> int:
-        """Bytes of activations, filled up to whole vectors."""
-        return sum(moved(*tensor) for tensor in self.tensors)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "moved", sum(moved(*tensor) for tensor in self.tensors))
 
 
 def works(fused: Fused, types: Types, size: Sizes) -> list[Work]:
