@@ -48,7 +48,7 @@ def command(
     target: str,
     host: str | None,
     trtexec: str | None,
-    batch: int,
+    batch: int | None,
     shapes: tuple[str, ...],
     fp16: bool,
     tf32: bool,
@@ -89,8 +89,8 @@ def command(
         files.check_writable(place, keep=path)
     source = read(path, dla=chosen.dla)
     wish = Wish(
-        batch=batch,
-        shapes=devices.read_shapes(shapes),
+        batch=batch or 1,
+        shapes=devices.read_shapes(shapes, batch),
         fp16=fp16,
         sparse=chosen.two_four is not None if sparse is None else sparse,
         tf32=tf32,
@@ -106,6 +106,7 @@ def command(
             fit.check_file(path, chosen, unchecked=", or build with --no-lint")
     with devices.tensorrt(host, trtexec) as runtime, devices.following(verbose=verbose) as on_line:
         fit.check_version(runtime, chosen)
+        runtime.check(source, wish)
         if dry_run:
             outlook = Outlook(tuple(_outlook(source, wish, runtime)), (output, records.beside(output)))
             dry.tell(outlook, as_json=as_json)

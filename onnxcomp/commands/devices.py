@@ -37,9 +37,7 @@ shapes = click.option(
 batch = click.option(
     "--batch",
     type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Images at once; the engine takes exactly so many.",
+    help="Images at once; the engine takes exactly so many; default: 1.",
 )
 SHAPE = re.compile(r"(?P<name>.+):(?P<sizes>[1-9]\d{0,8}(?:x[1-9]\d{0,8})*)")
 
@@ -74,11 +72,11 @@ def tensorrt(host: str | None, trtexec: str | None) -> Iterator[Runtime]:
     yield found
 
 
-def read_shapes(given: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+def read_shapes(given: tuple[str, ...], batch: int | None = None) -> dict[str, tuple[int, ...]]:
     """``--shape`` by the input's name.
 
     Raises:
-        OnnxcompError: one is not ``NAME:1x3x224x224``.
+        OnnxcompError: one is not ``NAME:1x3x224x224``, or of another number of images than ``batch``.
     """
     found = {}
     for text in given:
@@ -89,7 +87,13 @@ def read_shapes(given: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
             raise OnnxcompError(
                 f"{match['name']} is given twice", where="--shape", fix="give each input one shape"
             )
-        found[match["name"]] = tuple(int(size) for size in match["sizes"].split("x"))
+        sizes = found[match["name"]] = tuple(int(size) for size in match["sizes"].split("x"))
+        if batch is not None and sizes[0] != batch:
+            raise OnnxcompError(
+                f"{text} is not for a batch of {batch}",
+                where="--shape",
+                fix="give the batch as its first size, and leave --batch out",
+            )
     return found
 
 

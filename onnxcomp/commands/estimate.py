@@ -21,7 +21,7 @@ from onnxcomp.visible import visible
 )
 @options.as_json
 def command(
-    path: Path, target: str, batch: int, fp16: bool, sparse: bool, layers: int, as_json: bool
+    path: Path, target: str, batch: int | None, fp16: bool, sparse: bool, layers: int, as_json: bool
 ) -> None:
     """Estimate what TARGET would make of FILE: fused layers, the type of each, a roofline time, the total.
 
@@ -37,7 +37,7 @@ def command(
     from onnxcomp.report.console import table, to_json, working
 
     with working(f"estimating {path}"):
-        found = estimate(path, get_target(target), batch=batch, fp16=fp16, sparse=sparse)
+        found = estimate(path, get_target(target), batch=batch or 1, fp16=fp16, sparse=sparse)
     if as_json:
         click.echo(to_json(found))
         return

@@ -73,6 +73,7 @@ BAD = {
     "shape": (("--shape", "input"), "--shape: 'input' is no shape; for example input:1x3x224x224"),
     "no images": (("--shape", "input:0x3x8x8"), "--shape: 'input:0x3x8x8' is no shape"),
     "twice": (("--shape", "input:1x3x8x8", "--shape", "input:2x3x8x8"), "--shape: input is given twice"),
+    "batch": (("--shape", "input:2x3x8x8", "--batch", "4"), "--shape: input:2x3x8x8 is not for a batch of 4"),
     "input": (("--shape", "x:1x3x8x8"), "d.onnx: there is no input x; it has input"),
     "size": (("--shape", "input:1x3x9x9"), "d.onnx: input input is ?x3x8x8, not 1x3x9x9"),
     "trtexec": (("--trtexec", "./none"), "this machine: there is no ./none"),
@@ -81,10 +82,11 @@ BAD = {
 }
 
 
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)], ids=["", "dry"])
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_one_line(name: str, capsys: Capture, folder: Path) -> None:
+def test_bad_input_is_one_line(name: str, dry: tuple[str, ...], capsys: Capture, folder: Path) -> None:
     words, line = BAD[name]
-    code, out, err = build(capsys, *words, "--no-lint")
+    code, out, err = build(capsys, *words, "--no-lint", *dry)
     assert (code, out) == (2, "")
     assert err.splitlines()[-1].startswith(f"Error: {line}")
     assert not (folder / "d.plan").exists()

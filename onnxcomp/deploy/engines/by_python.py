@@ -31,6 +31,8 @@ from onnxcomp.deploy.trtexec.log import Log, Summary, Times, read_log
 from onnxcomp.deploy.trtexec.version import Version
 
 PERCENTILES = (90.0, 95.0, 99.0)
+LEVELS = Version(8, 6, 0)
+"""From here on there is a ``builder_optimization_level``."""
 TYPED = Version(11, 0, 0)
 """From here on the types in the ONNX file decide; there is no flag for INT8 or FP16."""
 
@@ -55,11 +57,19 @@ class ByPython:
             Version(*(int(part) for part in trt.__version__.split(".")[:3])), device_name(LocalMachine())
         )
 
+    def check(self, source: Source, wish: Wish) -> None:
+        if wish.dla_core is not None:
+            raise FlagError("engines for a DLA are built by trtexec", fix="give --trtexec PATH or --host")
+        if wish.optimization_level is not None and self.version < LEVELS:
+            raise FlagError(
+                f"TensorRT {self.version} has no optimization levels",
+                fix="leave the level out; they came with 8.6",
+            )
+
     def build(
         self, onnx: Path, source: Source, wish: Wish, engine: str, timing_cache: str, on_line: OnLine
     ) -> Log:
-        if wish.dla_core is not None:
-            raise FlagError("engines for a DLA are built by trtexec", fix="give --trtexec PATH or --host")
+        self.check(source, wish)
         from polygraphy.backend.trt import CreateConfig, EngineBytesFromNetwork, NetworkFromOnnxPath
 
         typed = self.version >= TYPED

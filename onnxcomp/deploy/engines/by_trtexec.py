@@ -66,26 +66,19 @@ class ByTrtexec:
         fix = "install nvidia-jetpack there, or name it with --trtexec"
         raise DeviceError(f"there is no {' and no '.join(places)}", where=machine.name, fix=fix)
 
+    def check(self, source: Source, wish: Wish) -> None:
+        calibration = None if source.calibration is None else source.calibration.name
+        flags.build_words(_build(source, wish, source.path.name, "engine", calibration), self.version)
+
     def build(
         self, onnx: Path, source: Source, wish: Wish, engine: str, timing_cache: str, on_line: OnLine
     ) -> Log:
         calibration = None
         if source.calibration is not None:
             calibration = self.machine.put(source.calibration, "calibration.cache")
-        build = flags.Build(
-            onnx=self.machine.put(onnx, "model.onnx"),
-            engine=engine,
-            int8=source.quantised or calibration is not None,
-            fp16=wish.fp16,
-            sparse=wish.sparse,
-            tf32=wish.tf32,
-            shapes=source.shapes(wish.batch, wish.shapes),
-            timing_cache=timing_cache,
-            dla_core=wish.dla_core,
-            calibration=calibration,
-            layer_precisions=source.precisions,
-            workspace=wish.workspace,
-            optimization_level=wish.optimization_level,
+        there = self.machine.put(onnx, "model.onnx")
+        build = dataclasses.replace(
+            _build(source, wish, there, engine, calibration), timing_cache=timing_cache
         )
         with self.machine.workspace() as folder:
             log = self._run(flags.build_words(build, self.version), folder, on_line)
@@ -137,6 +130,24 @@ class ByTrtexec:
         if failure is not None:
             raise FailedError(failure, lines)
         return read_log(lines)
+
+
+def _build(source: Source, wish: Wish, onnx: str, engine: str, calibration: str | None) -> flags.Build:
+    """With paths there."""
+    return flags.Build(
+        onnx=onnx,
+        engine=engine,
+        int8=source.quantised or calibration is not None,
+        fp16=wish.fp16,
+        sparse=wish.sparse,
+        tf32=wish.tf32,
+        shapes=source.shapes(wish.batch, wish.shapes),
+        dla_core=wish.dla_core,
+        calibration=calibration,
+        layer_precisions=source.precisions,
+        workspace=wish.workspace,
+        optimization_level=wish.optimization_level,
+    )
 
 
 def _absolute(machine: Machine, place: str) -> str:

@@ -82,6 +82,13 @@ class Runtime(Protocol):
     def gpu(self) -> str:
         """What the device is called."""
 
+    def check(self, source: Source, wish: Wish) -> None:
+        """Whether it can be asked for ``wish``, before anything is sent or built.
+
+        Raises:
+            OnnxcompError: what is wished is not to be had there.
+        """
+
     def build(
         self, onnx: Path, source: Source, wish: Wish, engine: str, timing_cache: str, on_line: OnLine
     ) -> Log:
@@ -93,7 +100,7 @@ class Runtime(Protocol):
 
         Raises:
             FailedError: it could not be built.
-            OnnxcompError: what is wished is not to be had there.
+            OnnxcompError: as :meth:`check`.
         """
 
     def measure(self, engine: str, running: Running, folder: Path, on_line: OnLine) -> Measured:

@@ -212,8 +212,8 @@ WHATS = {
         "most often the memory ran out: end other programs there, or add swap",
     ),
     Kind.STOPPED: ("trtexec was stopped from outside", "run it again"),
-    Kind.CRASHED: ("trtexec crashed ({detail})", "see its log; with --verbose it says more"),
-    Kind.OTHER: ("trtexec failed ({detail}): {line}", "see its log; with --verbose it says more"),
+    Kind.CRASHED: ("trtexec crashed ({detail})", "see its log with --verbose"),
+    Kind.OTHER: ("trtexec failed ({detail}): {line}", "see its log with --verbose"),
 }
 MEMORY_FIRST = "it was short of memory just before: end other programs there first"
 

@@ -85,7 +85,6 @@ class Build:
         layer_precisions: ``layer:type,layer:type`` (:func:`onnxcomp.deploy.dla.files.precisions_text`).
         workspace: most scratch memory of a layer, MiB; None for all there is.
         optimization_level: 0 to 5, more is a longer search; None for TensorRT's own (3).
-        verbose: log every kernel tried.
     """
 
     onnx: str
@@ -101,7 +100,6 @@ class Build:
     layer_precisions: str = ""
     workspace: int | None = None
     optimization_level: int | None = None
-    verbose: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,7 +116,6 @@ class Measure:
         profile: file for each layer's times; None for none.
         layers: file for each layer's types and kernel.
         times: file for each run's times.
-        verbose: log more.
     """
 
     engine: str
@@ -130,7 +127,6 @@ class Measure:
     profile: str | None = None
     layers: str | None = None
     times: str | None = None
-    verbose: bool = False
 
 
 @dataclass(frozen=True)
@@ -185,7 +181,7 @@ def build_words(build: Build, version: Version) -> list[str]:
     words += [f"--memPoolSize=workspace:{build.workspace}"] if build.workspace is not None else []
     if build.optimization_level is not None:
         words += [f"--builderOptimizationLevel={build.optimization_level}"]
-    return words + (["--verbose"] if build.verbose else [])
+    return words
 
 
 def build_notes(build: Build, version: Version) -> tuple[str, ...]:
@@ -217,7 +213,7 @@ def profile_words(measure: Measure, version: Version) -> list[str]:
     words += [f"--export{name}={path}" for name, path in exports.items() if path]
     if measure.layers:
         words += ["--profilingVerbosity=detailed"]
-    return words + (["--verbose"] if measure.verbose else [])
+    return words
 
 
 def infer_words(infer: Infer, version: Version) -> list[str]:

@@ -59,6 +59,13 @@ def test_a_dla_is_for_trtexec(network: Path) -> None:
         OLD.build(network, read(network), Wish(dla_core=0), "e", "t", print)
 
 
+def test_levels_came_with_8_6(network: Path) -> None:
+    wish = Wish(optimization_level=2)
+    OLD.check(read(network), wish)
+    with pytest.raises(FlagError, match=r"TensorRT 8.5.3 has no optimization levels"):
+        ByPython(Version(8, 5, 3), "GPU").check(read(network), wish)
+
+
 def options(runtime: ByPython, network: Path, wish: Wish, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What Polygraphy's CreateConfig would be given; its Profile keeps what is added."""
     import polygraphy.backend.trt as trt

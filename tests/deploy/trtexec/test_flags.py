@@ -21,12 +21,12 @@ BUILDS = st.builds(
     Build, PATHS, PATHS, int8=st.booleans(), fp16=st.booleans(), sparse=st.booleans(), tf32=st.booleans(),
     shapes=SHAPES, timing_cache=st.none() | PATHS, dla_core=CORES, calibration=st.none() | PATHS,
     layer_precisions=st.sampled_from(["", "conv1:fp16,fc:fp16"]), workspace=st.none() | st.integers(1, 4096),
-    optimization_level=st.none() | st.integers(0, 5), verbose=st.booleans(),
+    optimization_level=st.none() | st.integers(0, 5),
 )  # fmt: skip
 MEASURES = st.builds(
     Measure, PATHS, warm_up=st.integers(0, 999), duration=st.integers(0, 99), iterations=st.integers(1, 99),
     shapes=SHAPES, dla_core=CORES, profile=st.none() | PATHS, layers=st.none() | PATHS,
-    times=st.none() | PATHS, verbose=st.booleans(),
+    times=st.none() | PATHS,
 )  # fmt: skip
 INFERS = st.builds(
     Infer, PATHS, st.dictionaries(st.sampled_from(["input", "a:0"]), st.just("/tmp/a.bin"), min_size=1),
@@ -114,13 +114,13 @@ def test_types_are_the_files_in_11() -> None:
 
 def test_the_line_for_a_xavier() -> None:
     build = Build(
-        "m.onnx", "m.plan", int8=True, fp16=True, timing_cache="t.cache", workspace=2048, verbose=True,
+        "m.onnx", "m.plan", int8=True, fp16=True, timing_cache="t.cache", workspace=2048,
         shapes={"input": (8, 3, 32, 32)},
     )  # fmt: skip
     assert flags.build_words(build, VERSIONS["8.5.2"]) == [
         "--onnx=m.onnx", "--saveEngine=m.plan", "--buildOnly", "--profilingVerbosity=detailed", "--int8",
         "--fp16", "--optShapes=input:8x3x32x32", "--timingCacheFile=t.cache",
-        "--memPoolSize=workspace:2048", "--verbose",
+        "--memPoolSize=workspace:2048",
     ]  # fmt: skip
 
 

@@ -143,7 +143,7 @@ def test_notes_go_to_stdout_and_errors_to_stderr(tmp_path: Path) -> None:
 
 
 def words_for(version: str, network: Path, folder: Path) -> tuple[list[str], list[str], Measure]:
-    build = Build(str(network), str(folder / "m.plan"), int8=True, fp16=True, sparse=True, verbose=True,
+    build = Build(str(network), str(folder / "m.plan"), int8=True, fp16=True, sparse=True,
                   timing_cache=str(folder / "t.cache"), shapes={"input": (2, 3, 4, 4)})  # fmt: skip
     measure = Measure(build.engine, profile=str(folder / "p.json"), layers=str(folder / "l.json"),
                       times=str(folder / "t.json"), shapes={"input": (2, 3, 4, 4)})  # fmt: skip
