@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import re
@@ -123,7 +124,9 @@ def _run(args: list[str] | None) -> int:
         if sys.stdout is not stdout or isinstance(stop.__context__, BrokenPipeError):
             return BROKEN_PIPE
         raise
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:  # whatever looks at a path first
+            return _end(f"Error: {error.filename}: is too long for a name; give a shorter one", 2)
         if launcher.launch().size > 1:  # the others would wait for this one for ever
             traceback.print_exc()
             launcher.end_all(1)

@@ -15,6 +15,8 @@ from onnxcomp.errors import OnnxcompError
 
 PART = ".part"
 BLOCK = 2**20
+LONGEST = 220
+"""Bytes of a name: most file systems take 255, and temporary names are longer by 15, one in another by 30."""
 DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
@@ -80,6 +82,8 @@ def check_writable(path: Path, *, keep: Path | None = None) -> None:
             the file ``keep``.
     """
     parent = path.parent
+    if len(os.fsencode(path.name)) > LONGEST and not is_part(path.name):
+        raise OnnxcompError(f"has a name of more than {LONGEST} bytes", where=str(path), fix="shorten it")
     if keep is not None and path.exists() and keep.exists() and path.samefile(keep):
         raise OnnxcompError("is the input too", where=str(path), fix="name another output")
     if path.is_dir():

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -125,6 +126,12 @@ def test_user_error_is_one_line_and_exit_code_2(run: Run, fake: Any, kind: type[
 
     fake(body)
     assert run("fake") == (2, "", "Error: data.zip: cannot be read; download it again\n")
+
+
+def test_a_name_that_no_file_can_have_is_one_line(run: Run, fake: Any) -> None:
+    name = "x" * 300
+    fake(lambda sparsity: Path(name).stat())
+    assert run("fake") == (2, "", f"Error: {name}: is too long for a name; give a shorter one\n")
 
 
 def test_a_fault_of_our_own_keeps_its_traceback(fake: Any) -> None:

@@ -149,6 +149,16 @@ def test_what_a_kill_leaves_is_removed_and_nothing_else(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"t.onnx", "t.onnx.json", *(p.name for p in kept)}
 
 
+def test_a_long_name_is_refused_before_any_work(tmp_path: Path) -> None:
+    """220 bytes leave room for what temporary names add, 15 each, where one is made of another."""
+    check_writable(tmp_path / ("ü" * 110))
+    with pytest.raises(OnnxcompError, match="has a name of more than 220 bytes; shorten it"):
+        check_writable(tmp_path / ("ü" * 110 + "x"))
+    with atomic_path(tmp_path / ("x" * 220)) as outer, atomic_path(outer) as inner:
+        inner.write_text("content")
+    assert (tmp_path / ("x" * 220)).read_text() == "content"
+
+
 def test_a_device_is_not_replaced() -> None:
     with pytest.raises(OnnxcompError, match="/dev/null: is a device, not a file; name a file"):
         check_writable(Path("/dev/null"))

@@ -6,6 +6,8 @@ what must survive: folding a BatchNormalization into them changes scales and sig
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
@@ -36,19 +38,27 @@ def check_pairs(graph: gs.Graph, target: Target) -> None:
 
 def _check_parameters(node: gs.Node, target: Target) -> None:
     scale, zero = (*node.inputs[1:3], None)[:2]
-    weight = graphs.constant_behind(node.inputs[0]) is not None
+    weight = graphs.constant_behind(node.inputs[0])
     if not isinstance(scale, gs.Constant) or not isinstance(zero, gs.Constant):
         raise ModelError(f"{node.op} has no constant zero point", where=node.name, fix=_FIX)
-    if not weight and zero.dtype == np.uint8 and target.activations != "uint8":
+    if weight is None and zero.dtype == np.uint8 and target.activations != "uint8":
         fix = f"apply qat with --target {target.name}"
         raise ModelError(f"{node.op} is UINT8, for ONNX Runtime on a CPU", where=node.name, fix=fix)
-    unsigned = not weight and zero.dtype == np.uint8
+    unsigned = weight is None and zero.dtype == np.uint8
     if not unsigned and (zero.dtype != np.int8 or np.any(zero.values != 0)):
         raise ModelError(f"{node.op} is not symmetric INT8", where=node.name, fix=_FIX)
     if scale.dtype != np.float32 or not np.all((scale.values > 0) & np.isfinite(scale.values)):
         raise ModelError("its scale is not float32 above 0", where=node.name, fix=_FIX)
-    if scale.values.size > 1 and not weight:
+    if scale.values.size > 1 and weight is None:
         raise ModelError("quantizes an activation per channel", where=node.name, fix=_FIX)
+    if weight is not None and not scale_fits(node, weight.shape):
+        raise ModelError("its scale does not fit what it scales", where=node.name, fix=_FIX)
+
+
+def scale_fits(node: gs.Node, shape: Sequence[int]) -> bool:
+    """Whether a Q or DQ of what has ``shape`` has one scale, or one for each channel of its axis."""
+    size, axis = node.inputs[1].values.size, int(node.attrs.get("axis", 1))
+    return size == 1 or (-len(shape) <= axis < len(shape) and node.inputs[1].shape == (shape[axis],))
 
 
 def _check_pair(node: gs.Node) -> None:

@@ -194,6 +194,20 @@ def test_other_quantization_is_refused(
     assert "qat/x/" in str(caught.value)
 
 
+@pytest.mark.parametrize("axis", [0, 9])
+def test_a_weight_whose_scale_does_not_fit_is_refused(
+    axis: int, weights: np.ndarray, scales: np.ndarray
+) -> None:
+    graph = convolution(weights, scales)
+    for node in graph.nodes:
+        if node.name.startswith("qat/w/"):
+            node.attrs["axis"] = axis
+            node.inputs[1] = gs.Constant(f"{node.name}.scale", np.ones(len(scales) + (axis == 0), np.float32))
+            node.inputs[2] = gs.Constant(f"{node.name}.zero", np.zeros(len(scales) + (axis == 0), np.int8))
+    with pytest.raises(ModelError, match="qat/w/quantize: its scale does not fit what it scales"):
+        qdq.check_pairs(graph, get_target("orin"))
+
+
 @pytest.mark.parametrize("zero", [0, 128, 255])
 def test_unsigned_activations_are_for_the_cpu(zero: int, weights: np.ndarray, scales: np.ndarray) -> None:
     graph = convolution(weights, scales)

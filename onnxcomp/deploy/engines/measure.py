@@ -20,6 +20,7 @@ from onnxcomp.deploy.profile.reading import read
 from onnxcomp.deploy.trtexec.exports.layer_times import read_layer_times
 from onnxcomp.deploy.trtexec.exports.layers import read_layers
 from onnxcomp.deploy.trtexec.exports.runs import read_runs
+from onnxcomp.deploy.trtexec.exports.tolerant import FIX, ExportError
 from onnxcomp.deploy.trtexec.failures import failure_error
 from onnxcomp.errors import OnnxcompError
 
@@ -60,7 +61,11 @@ def measure(
             batch=_batch(running),
             notes=(*board.notes, *(notice.text for notice in found.log.notices)),
         )
-        return _read(found, running, conditions, network)
+        try:
+            return _read(found, running, conditions, network)
+        except ExportError as error:
+            what = f"{Path(error.where).name} {error.what}"  # there no more when this is read
+            raise ExportError(what, where=f"{machine.name}: {engine}", fix=FIX) from error
 
 
 def _read(

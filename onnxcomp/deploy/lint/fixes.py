@@ -50,6 +50,9 @@ def _dequantized(node: gs.Node) -> NDArray[np.float32] | None:
     stored, scale, zero = (_constant(node, index) for index in range(3))
     if stored is None or scale is None or (zero is None and present(node, 2) is not None):
         return None
+    sizes = [one.values.size for one in (scale, zero) if one is not None]
+    if any(size != 1 and stored.shape != (size,) for size in sizes):
+        return None
     shift = 0 if zero is None else zero.values.astype(np.float32)
     values = (stored.values.astype(np.float32) - shift) * scale.values
     return values.astype(np.float32) if values.shape == stored.shape else None
@@ -120,6 +123,7 @@ def _float_weights(graph: gs.Graph, target: Target) -> int:
     found = [node for node in _pair_nodes(graph) if isinstance(node.inputs[0], gs.Constant)]
     found = [node for node in found if node.op == DEQUANTIZE]
     usual = all(node.inputs[0].dtype == np.int8 and _is_zero(node) for node in found)
+    usual = usual and all(qdq.scale_fits(node, node.inputs[0].shape) for node in found)
     if not usual:  # of another kind, which only a new quantisation mends
         return 0
     qdq.store_floats(graph)

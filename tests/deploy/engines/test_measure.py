@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import onnx
 import pytest
 
 from onnxcomp.deploy.engines import record as records
 from onnxcomp.deploy.engines.measure import measure, running_of
-from onnxcomp.deploy.engines.runtime import Running
+from onnxcomp.deploy.engines.runtime import Measured, Running
 from onnxcomp.deploy.engines.wish import Wish
 from onnxcomp.errors import OnnxcompError
 from tests.deploy.engines.networks import Bench, quantised
@@ -51,6 +54,26 @@ def test_a_failure_names_the_machine_and_the_engine(bench: Bench) -> None:
     path.write_text("hello")
     with pytest.raises(OnnxcompError, match=r"^this machine: .*text.plan: the file is no TensorRT engine"):
         measure(path, records.find(path), bench.runtime(), Running({}), print)
+
+
+@pytest.mark.parametrize("name", ["profile", "layers", "times"])
+def test_a_damaged_export_names_the_machine_and_the_engine(
+    name: str, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = bench.folder / "d.plan"
+    record = bench.request(quantised(bench.folder / "d.onnx")).write(output)
+    runtime = bench.runtime()
+    whole = type(runtime).measure
+
+    def cut_off(*given: Any) -> Measured:
+        found = whole(*given)
+        path: Path = getattr(found, name)
+        path.write_bytes(path.read_bytes()[:-20])
+        return found
+
+    monkeypatch.setattr(type(runtime), "measure", cut_off)
+    with pytest.raises(OnnxcompError, match=rf"^this machine: \S+d\.plan: {name}\.json is .*; run it again"):
+        measure(output, record, runtime, running_of(record, Running({}, warm_up=0, duration=1)), print)
 
 
 def test_what_the_record_knows_need_not_be_given() -> None:

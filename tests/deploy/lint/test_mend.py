@@ -46,6 +46,17 @@ def int8_weight(net: Net) -> None:
     stored(net, "conv2.w")
 
 
+def int8_weight_of_three_scales(net: Net) -> None:
+    stored(net, "conv2.w")
+    net.constant("conv2.w.scale", np.ones(3))
+    net.constant("conv2.w.zero", np.zeros(3), np.int8)
+
+
+def bias_of_three_scales(net: Net) -> None:
+    integer_bias(net)
+    net.constant("conv2.b.s", np.ones(3))
+
+
 def int8_weight_without_zero(net: Net) -> None:
     stored(net, "conv2.w")
     del net.nodes["conv2.w.dq"].input[2]
@@ -101,6 +112,17 @@ def test_what_is_mended_is_the_same_and_found_no_more(name: str, tmp_path: Path)
     assert rule not in {one.rule for one in lint(tmp_path / "mended.onnx", xavier, run=False).findings}
     batch = images()
     assert np.array_equal(run(onnx.load(path), batch), run(mended.proto, batch))
+
+
+@pytest.mark.parametrize("break_it", [int8_weight_of_three_scales, bias_of_three_scales])
+def test_scales_that_do_not_fit_are_left_and_found(break_it: Callable[[Net], None], tmp_path: Path) -> None:
+    net, xavier = good(), get_target("xavier")
+    break_it(net)
+    path = net.save(tmp_path)
+    mended = mend(path, xavier)
+    assert not any("float32" in line for line in mended.done)
+    onnx.save(mended.proto, tmp_path / "mended.onnx")
+    assert lint(tmp_path / "mended.onnx", xavier, run=False).errors
 
 
 def test_a_good_file_stays_as_it_is(tmp_path: Path) -> None:
