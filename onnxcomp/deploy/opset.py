@@ -2,7 +2,8 @@
 
 An operator whose definition did not change between the two opsets is only relabelled. One that did is
 looked up in a table of the changes of opsets 18 to 21 (onnx/docs/Changelog.md); what is used of
-the change decides whether it is relabelled, rewritten or refused.
+the change decides whether it is relabelled, rewritten or refused. One that is new is written out as the
+operators that its specification says it is.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from onnxcomp.deploy import axes
+from onnxcomp.deploy import axes, newer
+from onnxcomp.deploy.pieces import Pieces
 from onnxcomp.errors import ModelError
 
 # Takes the newer form of a node back to the older one; returns what stands in the way, or "".
@@ -29,22 +31,28 @@ def lower_opset(graph: gs.Graph, max_opset: int) -> None:
     opset = graph.opset
     if opset > max_opset:
         for part in (graph, *graph.subgraphs(recursive=True)):
-            for node in part.nodes:
-                _lower(node, opset, max_opset)
+            for node in list(part.nodes):
+                _lower(part, node, opset, max_opset)
+            part.toposort()
             part.opset = max_opset
     graph.import_domains = [onnx.helper.make_opsetid("", graph.opset)]
 
 
-def _lower(node: gs.Node, opset: int, max_opset: int) -> None:
+def _lower(graph: gs.Graph, node: gs.Node, opset: int, max_opset: int) -> None:
     for version in _changes(node.op, opset, max_opset):
-        downgrade = DOWNGRADES.get((node.op, version))
-        obstacle = downgrade(node) if downgrade else f"is used as opset {version} defines it"
+        downgrade, write = DOWNGRADES.get((node.op, version)), WRITTEN.get((node.op, version))
+        if write is not None:
+            obstacle = write(Pieces(graph, node))
+        else:
+            obstacle = downgrade(node) if downgrade else f"is used as opset {version} defines it"
         if obstacle:
             raise ModelError(
                 f"{node.op} {obstacle}, which opset {max_opset} does not have",
                 where=f"node {node.name or node.outputs[0].name}",
                 fix=f"export the network with opset {max_opset}",
             )
+        if write is not None:
+            return
 
 
 def _changes(op: str, opset: int, max_opset: int) -> Iterator[int]:
@@ -188,4 +196,10 @@ DOWNGRADES: dict[tuple[str, int], Downgrade] = {
     ("ScatterElements", 18): _scatter,
     ("ScatterND", 18): _scatter,
     ("Split", 18): _split,
+}
+# What an operator of this version is made of; returns what stands in the way, or "".
+WRITTEN: dict[tuple[str, int], Callable[[Pieces], str]] = {
+    ("Gelu", 20): newer.gelu,
+    ("GroupNormalization", 21): newer.group_norm,
+    ("Mish", 18): newer.mish,
 }
