@@ -9,6 +9,7 @@ from typing import Any
 import onnx
 import onnx_graphsurgeon as gs
 
+from onnxcomp import shape_inference
 from onnxcomp.errors import ModelError
 from onnxcomp.nearest import meant_path
 from onnxcomp.skeleton import Arrays, split
@@ -183,9 +184,7 @@ def infer_shapes(proto: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, A
     try:
         light, arrays = split(proto)
         onnx.checker.check_model(light)
-        inferred: onnx.ModelProto = onnx.shape_inference.infer_shapes(
-            light, check_type=True, strict_mode=True
-        )
+        inferred: onnx.ModelProto = shape_inference.infer_shapes(light, check_type=True, strict_mode=True)
     except Exception as error:  # onnx raises ValidationError, InferenceError, TypeError, RuntimeError
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = lines[0] if lines else type(error).__name__

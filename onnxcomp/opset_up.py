@@ -10,7 +10,7 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx import version_converter
 
-from onnxcomp import graphs
+from onnxcomp import graphs, shape_inference
 from onnxcomp.errors import ModelError
 from onnxcomp.skeleton import outline
 from onnxcomp.tidy import tidy
@@ -58,9 +58,7 @@ def _converted(graph: gs.Graph, opset: int, where: str) -> onnx.ModelProto:
     proto.ir_version = IR_VERSION
     try:
         converted = version_converter.convert_version(proto, opset)
-        inferred: onnx.ModelProto = onnx.shape_inference.infer_shapes(
-            converted, check_type=True, strict_mode=True
-        )
+        inferred: onnx.ModelProto = shape_inference.infer_shapes(converted, check_type=True, strict_mode=True)
     except Exception as error:  # the converter raises RuntimeError and its own ConvertError
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
         raise _refusal(graph.opset, opset, where, reason) from error

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 import onnx
 import onnx_graphsurgeon as gs
 
+from onnxcomp import shape_inference
+from onnxcomp.fold_shapes import fold_shapes
+from onnxcomp.skeleton import outline
+
 Shape = tuple[int | None, ...]
+LEAST_OPSET = 15
+"""Before 14, what inference propagates does not reach a Reshape."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +34,8 @@ def shapes(graph: gs.Graph) -> Shapes:
     """All shapes of ``graph``.
 
     Where the file's own shapes leave more open than a batch at the first axis (an exporter's Reshape
-    to a computed shape), ONNX shape inference with data propagation is run for batches of 1 and of
-    2: what differs follows the batch.
+    to a computed shape), ONNX shape inference is run for batches of 1 and of 2, and what the network
+    computes of its shapes is computed: what differs follows the batch.
     """
     tensors = [tensor for tensor in graph.tensors().values() if tensor.shape is not None]
     fixed = {t.name: tuple(s if isinstance(s, int) else None for s in t.shape) for t in tensors}
@@ -47,18 +53,24 @@ def shapes(graph: gs.Graph) -> Shapes:
 
 
 def _inferred(graph: gs.Graph, batch: int) -> dict[str, Shape]:
-    proto = gs.export_onnx(graph, do_type_check=False)
-    del proto.graph.value_info[:]
-    for value in (*proto.graph.input, *proto.graph.output):
-        dimension = value.type.tensor_type.shape.dim[:1]
-        if dimension and not dimension[0].dim_value:
-            dimension[0].dim_value = batch
-    for domain in proto.opset_import:  # before 14, what is propagated does not reach a Reshape
-        if not domain.domain:
-            domain.version = max(domain.version, 15)
-    done = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    light = outline(graph)
+    for tensor in (*light.inputs, *light.outputs):
+        if tensor.shape and not isinstance(tensor.shape[0], int):
+            tensor.shape = [batch, *tensor.shape[1:]]
+    light.opset = max(light.opset, LEAST_OPSET)
+    light.import_domains = [
+        domain if domain.domain else onnx.helper.make_opsetid("", light.opset)
+        for domain in light.import_domains or ()
+    ] or None
+    shape_inference.fill(light)
+    found = _known(light)
+    fold_shapes(light)
+    return found | _known(light)
+
+
+def _known(graph: gs.Graph) -> dict[str, Shape]:
     return {
-        value.name: tuple(d.dim_value if d.dim_value else None for d in value.type.tensor_type.shape.dim)
-        for value in (*done.graph.input, *done.graph.value_info, *done.graph.output)
-        if value.type.tensor_type.HasField("shape")
+        name: tuple(size if isinstance(size, int) and size else None for size in tensor.shape)
+        for name, tensor in graph.tensors().items()
+        if tensor.shape is not None
     }

@@ -69,10 +69,11 @@ def layers(model: Model) -> list[Layer]:
     """The student's weighted operators in graph order."""
     graph = student(model).graph
     masks, known = graphs.masks(graph), shapes(graph)
-    return [_layer(weight, masks.get(weight.name), known) for weight in graphs.weights(graph)]
+    batch = (graph.inputs[0].shape or [None])[0] if graph.inputs else None
+    return [_layer(weight, masks.get(weight.name), known, batch) for weight in graphs.weights(graph)]
 
 
-def _layer(weight: graphs.Weight, mask: gs.Constant | None, known: Shapes) -> Layer:
+def _layer(weight: graphs.Weight, mask: gs.Constant | None, known: Shapes, batch: int | str | None) -> Layer:
     node = weight.node
     values = masked(weight.tensor, mask)
     groups, outputs, inputs, _ = zeros.by_channel(weight, values).shape
@@ -87,7 +88,7 @@ def _layer(weight: graphs.Weight, mask: gs.Constant | None, known: Shapes) -> La
         inputs=groups * inputs,
         outputs=groups * outputs,
         groups=groups,
-        output=known.fixed.get(output.name, ()) if output.shape is None else tuple(output.shape),
+        output=_output(output, known, batch),
         parameters=values.size + (bias.values.size if bias is not None else 0),
         macs=macs(weight, known.sizes),
         sparsity=100 * found.count / values.size,
@@ -97,6 +98,15 @@ def _layer(weight: graphs.Weight, mask: gs.Constant | None, known: Shapes) -> La
         dead_outputs=found.dead_outputs,
         dead_inputs=found.dead_inputs,
         precision=_precision(weight),
+    )
+
+
+def _output(tensor: gs.Tensor, known: Shapes, batch: int | str | None) -> tuple[int | str | None, ...]:
+    """Its shape, with the batch by its name: inference calls what it does not follow ``unk__7``."""
+    one = known.sizes.get(tensor.name, ())
+    fixed = known.fixed.get(tensor.name, ())
+    return tuple(
+        batch if size is None and index == 0 and one[0] == 1 else size for index, size in enumerate(fixed)
     )
 
 

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxcomp import graphs, macs, runtime
+from onnxcomp import graphs, macs, runtime, shape_inference
+from onnxcomp.fold_shapes import fold_shapes
 from onnxcomp.model import Model, to_proto
-from onnxcomp.training.lowering import channel_major, edit, shapes, small_conv
+from onnxcomp.training.lowering import channel_major, edit, small_conv
 from onnxcomp.training.lowering.channel_ops import Dims
 
 STAGES = 40
@@ -55,8 +56,8 @@ def static(model: Model, batch: int) -> Model:
     graph = model.graph.copy()
     image = next(tensor for tensor in graph.inputs if tensor.name == model.image.name)
     image.shape = [batch, *image.shape[1:]]
-    edit.infer_shapes(graph)
-    shapes.fold_shapes(graph)
+    shape_inference.fill(graph)
+    fold_shapes(graph)
     return replace(model, graph=graph)
 
 

@@ -101,7 +101,7 @@ def _resized(work: Work, channels: Callable[[int], int]) -> Work:
     tensors = []
     for shape, precision in work.tensors:
         axis = 1 if len(shape) > 3 or work.kind == "convolution" else len(shape) - 1
-        resized = (*shape[:axis], channels(shape[axis]), *shape[axis + 1 :]) if axis else shape
+        resized = (*shape[:axis], channels(shape[axis]), *shape[axis + 1 :]) if axis > 0 else shape
         tensors.append(Stored(resized, precision))
     return dataclasses.replace(work, tensors=tuple(tensors))
 

@@ -18,9 +18,10 @@ from onnxcomp.deploy.estimate.fusing import fuse
 from onnxcomp.deploy.estimate.precision import Types
 from onnxcomp.deploy.estimate.roofline import Assumptions, Roof
 from onnxcomp.deploy.estimate.work import Sizes, Work, works
-from onnxcomp.deploy.lint.network import Network, read, sizes
+from onnxcomp.deploy.lint.network import Network, read
 from onnxcomp.deploy.targets import Target
 from onnxcomp.errors import ModelError
+from onnxcomp.shapes import shapes
 
 TYPED = (11, 0, 0)
 UNFINISHED = (graphs.TEACHER_PREFIX, graphs.LOSS_PREFIX, graphs.PRUNE_PREFIX)
@@ -150,16 +151,17 @@ def _sizes(network: Network, batch: int) -> Sizes:
     Raises:
         ModelError: from what it gives, where another size is free.
     """
-    path = str(network.path)
+    path, known = str(network.path), shapes(network.graph)
 
     def size(tensor: gs.Tensor) -> tuple[int, ...]:
-        known = sizes(tensor)
-        if known is None:
+        one = known.sizes.get(tensor.name)
+        if one is None:
             fix = "finalize it with onnxcomp"
             raise ModelError(f"the shape of {tensor.name} is not known", where=path, fix=fix)
-        first = (batch if each is None and index == 0 else each for index, each in enumerate(known))
-        fixed = tuple(each for each in first if each is not None)
-        if len(fixed) != len(known):
+        follows = (each is None for each in known.fixed.get(tensor.name, one))
+        pairs = zip(one, follows, strict=True)
+        fixed = tuple(each * batch if grows else each for each, grows in pairs if each is not None)
+        if len(fixed) != len(one):
             fix = "export it with fixed sizes"
             raise ModelError(f"the shape of {tensor.name} is not fixed", where=path, fix=fix)
         if 0 in fixed:

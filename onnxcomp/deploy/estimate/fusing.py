@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import onnx_graphsurgeon as gs
 
+from onnxcomp.deploy.dla.propagate import is_float
 from onnxcomp.deploy.lint import pairs
 from onnxcomp.deploy.lint.network import Network, name_of, producer
 
@@ -68,6 +69,8 @@ def fuse(network: Network) -> list[Fused]:
     found: list[Fused] = []
     for node in network.graph.nodes:
         if node.op in (*FREE, *BORDERS) or not node.outputs or all(map(pairs.is_constant, node.inputs)):
+            continue
+        if not is_float(node.outputs[0]):  # TensorRT computes shapes before it runs
             continue
         group = _joined(network, node, groups)
         if group is None:

@@ -12,7 +12,7 @@ import onnx
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from onnxcomp import intake
+from onnxcomp import intake, shape_inference
 from onnxcomp.deploy.lint.arity import check_arity
 from onnxcomp.errors import ModelError
 from onnxcomp.skeleton import Arrays, fill, split
@@ -89,7 +89,7 @@ def read(path: Path) -> Network:
 
 def _inferred(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, Arrays]:
     light, arrays = split(proto)
-    return onnx.shape_inference.infer_shapes(light), arrays
+    return shape_inference.infer_shapes(light), arrays
 
 
 @contextmanager

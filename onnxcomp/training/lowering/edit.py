@@ -92,23 +92,3 @@ def use_microsoft(graph: gs.Graph) -> None:
     if all(entry.domain != MICROSOFT for entry in domains):
         domains.append(onnx.helper.make_opsetid(MICROSOFT, 1))
     graph.import_domains = domains
-
-
-def infer_shapes(graph: gs.Graph) -> None:
-    """Fill in the shape and type of every tensor from those of the inputs (standard operators only)."""
-    proto = gs.export_onnx(graph, do_type_check=False)
-    del proto.graph.value_info[:]
-    for output in proto.graph.output:
-        output.type.tensor_type.ClearField("shape")
-    inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
-    tensors = graph.tensors()
-    for info in [*inferred.graph.value_info, *inferred.graph.output]:
-        tensor = tensors.get(info.name)
-        if isinstance(tensor, gs.Variable):
-            kind = info.type.tensor_type
-            tensor.dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
-            tensor.shape = (
-                [d.dim_value if d.HasField("dim_value") else d.dim_param for d in kind.shape.dim]
-                if kind.HasField("shape")
-                else None
-            )

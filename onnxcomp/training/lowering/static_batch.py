@@ -11,12 +11,13 @@ import math
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from onnxcomp import shape_inference
 from onnxcomp.errors import TrainingError
+from onnxcomp.fold_shapes import fold_shapes
 from onnxcomp.model import LABELS
 from onnxcomp.training.lowering import edit
 from onnxcomp.training.lowering.base import Lowering
 from onnxcomp.training.lowering.parameters import Training
-from onnxcomp.training.lowering.shapes import fold_shapes
 
 
 def fix_batch(graph: gs.Graph, image: str, batch_size: int) -> int:
@@ -33,7 +34,7 @@ def fix_batch(graph: gs.Graph, image: str, batch_size: int) -> int:
     inputs[image].shape = [batch_size, *inputs[image].shape[1:]]
     if LABELS in inputs:
         inputs[LABELS].shape = [batch_size]
-    edit.infer_shapes(graph)
+    shape_inference.fill(graph)
     return len(graph.nodes)
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import onnx
 import onnx_graphsurgeon as gs
 
-from onnxcomp import shapes
+from onnxcomp import shape_inference, shapes
 from onnxcomp.model import Model
 from onnxcomp.skeleton import outline
 
@@ -38,7 +37,7 @@ def infer(model: Model, batch: int | None = None) -> dict[str, list[Size]]:
         if not domain.domain:
             domain.version = max(domain.version, _LEAST_OPSET)
     strict = batch is not None
-    done = onnx.shape_inference.infer_shapes(proto, check_type=strict, strict_mode=strict, data_prop=True)
+    done = shape_inference.infer_shapes(proto, check_type=strict, strict_mode=strict, data_prop=True)
     return {
         value.name: [dim.dim_value or dim.dim_param or None for dim in value.type.tensor_type.shape.dim]
         for value in (*done.graph.input, *done.graph.value_info, *done.graph.output)

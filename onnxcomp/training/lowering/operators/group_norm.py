@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxcomp.training.lowering import edit
+from onnxcomp import shape_inference
 from onnxcomp.training.lowering.base import Lowering
 from onnxcomp.training.lowering.operators.reductions import reduce
 from onnxcomp.training.lowering.operators.writer import Inputs, Writer, rewrite
@@ -51,7 +51,7 @@ def lower_group_norm(graph: gs.Graph) -> int:
     rules = {"InstanceNormalization": _instance_norm, "GroupNormalization": _group_norm}
     count = rewrite(graph, rules)
     if count:
-        edit.infer_shapes(graph)
+        shape_inference.fill(graph)
     return count
 
 

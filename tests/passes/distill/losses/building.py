@@ -9,11 +9,11 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from onnxcomp import extras
+from onnxcomp.fold_shapes import fold_shapes
 from onnxcomp.model import IR_VERSION
-from onnxcomp.training.lowering.edit import infer_shapes
+from onnxcomp.shape_inference import fill
 from onnxcomp.training.lowering.operators import LATE, OPERATORS
 from onnxcomp.training.lowering.parameters import Training
-from onnxcomp.training.lowering.shapes import fold_shapes
 
 Build = Callable[[gs.Graph, list[gs.Variable]], gs.Variable]
 Float64 = Callable[..., np.float64]
@@ -60,7 +60,7 @@ def gradient(build: Build, opset: int, *arrays: np.ndarray) -> np.ndarray:
 
     graph = graph_of(behind, opset, arrays)
     loss = graph.outputs[0].name
-    infer_shapes(graph)
+    fill(graph)
     fold_shapes(graph)
     training = Training(graph, "", "", (loss,))
     for lowering in (*OPERATORS, *LATE):

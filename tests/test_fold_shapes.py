@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnxcomp.training.lowering.shapes import fold_shapes
+from onnxcomp.fold_shapes import fold_shapes
 from tests.training import networks
 from tests.training.lowering import forward
 
