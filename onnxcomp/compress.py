@@ -7,13 +7,14 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from onnxcomp import files, pipeline, provenance, recipe_file, sources
+from onnxcomp import files, ingredients, pipeline, provenance, recipe_file, sources
 from onnxcomp import model as models
 from onnxcomp.data import DataSet
 from onnxcomp.deploy.finalize import finalize_report
 from onnxcomp.deploy.targets import Target
 from onnxcomp.deploy.write import write
 from onnxcomp.errors import TrainingError
+from onnxcomp.ingredients import Ingredients
 from onnxcomp.model import Form, Model
 from onnxcomp.passes.distill import Distill
 from onnxcomp.preprocess import ensure_preprocessing
@@ -25,7 +26,9 @@ from onnxcomp.sources import Show
 from onnxcomp.training import lock
 from onnxcomp.training.config import TrainConfig
 from onnxcomp.training.loop import train
+from onnxcomp.training.plan import Plan
 from onnxcomp.training.progress import Progress
+from onnxcomp.training.ranks import Alone
 from onnxcomp.training.run_dir import RunDir
 from onnxcomp.training.setup import training_batches
 
@@ -106,10 +109,11 @@ class Job:
             return self._rows(model, recipe, baseline)
 
     def _rows(self, model: Model, recipe: Recipe, baseline: bool) -> list[Row]:
-        about = {"recipe": str(recipe), "target": self.target.name}
-        provenance.begin(self.run_dir, self.origin, self.data, **about)
+        started = provenance.now()
         self.progress.note(f"apply {recipe}")
         compressed = self._applied(model, recipe)
+        about = {"recipe": str(recipe), "target": self.target.name}
+        provenance.begin(self.run_dir, self.origin, self.data, started=started, **about)
         with files.atomic_path(self.run_dir / RECIPE) as temporary:
             temporary.write_text(recipe_file.dump(recipe), encoding="utf-8")
         models.save(model, self.run_dir / DENSE)
@@ -158,25 +162,27 @@ class Job:
     def _applied(self, model: Model, recipe: Recipe) -> Model:
         """The compression form as the file holds it, so that a resumed run starts from the same."""
         path = self.run_dir / COMPRESSED
-        if not (self.resume and path.exists()):
-            models.save(self.apply(model, recipe), path)
-        return self.found(recipe)
+        if self.resume and path.exists():
+            return self.found(model, recipe)
+        made = self.apply(model, recipe)
+        with self.progress.working("looking ahead"):  # what would fail only after the training fails now
+            Plan.of(made, self.data, self.config, Alone())
+            finalize_report(made, self.target)
+        self._ingredients(model, recipe).write(self.run_dir)
+        models.save(made, path)
+        return models.load(path)
 
-    def found(self, recipe: Recipe) -> Model:
+    def found(self, model: Model, recipe: Recipe) -> Model:
         """The compression form that is in the run directory already.
 
         Raises:
-            TrainingError: it was made with another recipe.
+            TrainingError: it was made of something else than ``model`` and what this job says.
         """
-        path = self.run_dir / COMPRESSED
-        found = models.load(path)
-        if found.recipe != str(recipe):
-            raise TrainingError(
-                f"was made with the recipe {found.recipe}, not {recipe}",
-                where=str(path),
-                fix="choose another --run-dir",
-            )
-        return found
+        self._ingredients(model, recipe).check(self.run_dir)
+        return models.load(self.run_dir / COMPRESSED)
+
+    def _ingredients(self, model: Model, recipe: Recipe) -> Ingredients:
+        return Ingredients.of(model, recipe, self.data, self.target, self.calibration_images)
 
     def apply(
         self,
@@ -226,7 +232,8 @@ class Job:
 
 def files_of(*, baseline: bool) -> list[str]:
     """Names of what a run directory holds in the end, beside the folders of its trainings."""
-    names = [RECIPE, DENSE, BASELINE, COMPRESSED, TRAINED, DEPLOYABLE, RESULTS, provenance.NAME]
+    networks = (DENSE, BASELINE, COMPRESSED, TRAINED, DEPLOYABLE)
+    names = (RECIPE, *networks, RESULTS, ingredients.NAME, provenance.NAME)
     return [name for name in names if baseline or name != BASELINE]
 
 

@@ -55,15 +55,21 @@ def begin(folder: Path, origin: Origin, data: DataSet, *, started: str = "", **a
     Raises:
         OnnxcompError: it cannot be written, or an input is gone.
     """
-    before = read(folder).get("sessions")
+    earlier = read(folder)
+    before, inputs = earlier.get("sessions"), earlier.get("inputs")
     sessions: list[Any] = list(before) if isinstance(before, list) else []
-    sessions.append({"command": list(origin.command), "started": started or _now()})
+    known: dict[str, Any] = dict(inputs) if isinstance(inputs, dict) else {}
+    sessions.append({"command": list(origin.command), "started": started or now()})
     found = {
         "format": FORMAT,
         **about,
         # A description looks at the training images: for the test images let them stand there.
         "data": {"train": describe(data), "test": describe(replace(data, train=data.test))},
-        "inputs": {str(path): digests(path) for path in origin.inputs},
+        # A teacher whose file is gone by now was read in an earlier session.
+        "inputs": {
+            name: known[name] if name in known and not Path(name).is_file() else digests(Path(name))
+            for name in map(str, origin.inputs)
+        },
         "versions": versions(),
         "machine": machine(),
         "sessions": sessions,
@@ -78,7 +84,7 @@ def recorded(folder: Path, origin: Origin, data: DataSet) -> Iterator[None]:
     Raises:
         OnnxcompError: as :func:`begin`.
     """
-    started = _now()
+    started = now()
 
     def record() -> None:
         if (folder / "config.json").exists():
@@ -99,7 +105,7 @@ def finish(folder: Path, outputs: Iterable[Path]) -> None:
         OnnxcompError: it cannot be written, or an output is gone.
     """
     made = {path.name: files.sha256(path) for path in outputs}
-    _write(folder, {**read(folder), "outputs": made, "finished": _now()})
+    _write(folder, {**read(folder), "outputs": made, "finished": now()})
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -144,7 +150,8 @@ def machine() -> str:
     return f"{platform.system()}, {name}, {cores} core{'s'[: cores > 1]}"
 
 
-def _now() -> str:
+def now() -> str:
+    """The time as ``run.json`` has it."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 

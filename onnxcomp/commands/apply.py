@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onnxcomp import files
 from onnxcomp.commands import dry, options
 from onnxcomp.completion import values
 from onnxcomp.visible import visible
@@ -79,15 +78,16 @@ def command(
     chosen = None if target is None else get_target(target)
     if output is None and deployable is None:
         raise click.UsageError("Missing option '-o' / '--output' or '--deployable'.")
+    read = (path, data, recipe_file, *options.teachers_of(recipe))
     if output is not None:
-        _check_output(output, path, data)
+        options.check_output(output, *read)
     finish = None
     if deployable is not None:
         if chosen is None:
             raise click.UsageError("--deployable needs --target.")
         if output is not None and output.resolve() == deployable.resolve():
             raise click.UsageError("-o and --deployable name the same file.")
-        _check_output(deployable, path, data)
+        options.check_output(deployable, *read)
         finish = Finalizing(deployable, chosen, keep=path)
     cache = options.calibration_folder(calibration_cache)
     with console.working(f"reading {path}"):
@@ -144,12 +144,6 @@ def command(
         click.echo(f"wrote {output} ({recipes.parse(result.recipe)})")
     if written:
         written.show(path)
-
-
-def _check_output(output: Path, *read: str | Path | None) -> None:
-    """Refuse an output that cannot be written, or that is a file which is read."""
-    for name in read:
-        files.check_writable(output, keep=None if name is None else Path(name))
 
 
 def _summary(result: Model, steps: list[Step], output: Path | None) -> dict[str, object]:

@@ -56,7 +56,7 @@ def compressed(job: Job, model: Model, recipe: Recipe, *, baseline: bool) -> Out
     lock.check(job.run_dir)
     if job.resume and (job.run_dir / compress.COMPRESSED).exists():
         outlook = Outlook((f"would take {job.run_dir / compress.COMPRESSED} as it is",))
-        network = job.found(recipe)
+        network = job.found(dense, recipe)
     else:
         steps: list[Step] = []
         images = min(job.calibration_images, REHEARSAL_IMAGES)

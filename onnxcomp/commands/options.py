@@ -241,6 +241,18 @@ def teachers_of(recipe: Recipe) -> list[Path]:
     return [] if found is None else [Path(name) for name in found.teacher]
 
 
+def check_output(output: Path, *read: str | Path | None) -> None:
+    """Refuse an output that cannot be written, or that is a file which is read.
+
+    Raises:
+        OnnxcompError: as :func:`onnxcomp.files.check_writable`.
+    """
+    from onnxcomp import files
+
+    for name in read:
+        files.check_writable(output, keep=None if name is None else Path(name))
+
+
 @contextmanager
 def resumable(*, resume: bool) -> Iterator[None]:
     """Let Ctrl-C and SIGTERM end a command in one line that says how to go on.

@@ -70,8 +70,8 @@ def command(
     Example:
       onnxcomp train c.onnx -o t.onnx --data cifar10 --epochs 5 --run-dir runs/a
     """
-    from onnxcomp import files, provenance
     from onnxcomp import model as models
+    from onnxcomp import provenance
     from onnxcomp.data import open_data
     from onnxcomp.outlook import Outlook
     from onnxcomp.report.console import console, to_json, working
@@ -87,8 +87,9 @@ def command(
         _explain(model_path, config, as_json=as_json)
         return
     config = training.config(**settings)
-    files.check_writable(output, keep=model_path)
     run_dir = run_dir or Path("runs") / output.stem
+    options.check_output(output, model_path, data)
+    RunDir.check_output(run_dir, output)
     origin = provenance.Origin.of(options.command_words(), model_path)
     with options.resumable(resume=resume):
         ranks = open_ranks()
@@ -170,15 +171,15 @@ def _save(trained: Model, output: Path) -> None:
 
 
 def _result(run: RunDir, output: Path) -> dict[str, Any]:
-    """The last line of each kind of metrics."""
+    """The last line of each kind of metrics; lines may have been lost since, but not the last measurement."""
     records = run.journal.records()
-    last = next(record for record in reversed(records) if "event" not in record)
+    last: dict[str, Any] = next((record for record in reversed(records) if "event" not in record), {})
     epochs = [record for record in records if record.get("event") == "epoch"]
     return {
         "output": str(output),
         "run_dir": str(run.path),
-        "steps": last["step"],
+        "steps": epochs[-1]["step"],
         "test_accuracy": epochs[-1]["test_accuracy"],
-        "sparsity": last["sparsity"],
+        "sparsity": last.get("sparsity"),
         "epochs": [{key: record[key] for key in ("epoch", "step", "test_accuracy")} for record in epochs],
     }

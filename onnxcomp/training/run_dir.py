@@ -22,6 +22,8 @@ from onnxcomp.training.metrics.scalars import Sink
 from onnxcomp.training.metrics.tensorboard import TensorBoard
 
 CHECKPOINTS = "checkpoints"
+OWN = (CHECKPOINTS, "config.json", "curves.png", lock.NAME, "metrics.jsonl", "run.json", "tensorboard")
+"""What a run's folder holds."""
 Note = Callable[[str], None]
 
 
@@ -154,6 +156,17 @@ class RunDir:
         self.journal.sync()
         self.checkpoints.save(state, identity)
         self.kept = state.step
+
+    @staticmethod
+    def check_output(path: Path, output: Path) -> None:
+        """Refuse to write a result over the folder ``path``, or over what the run keeps there.
+
+        Raises:
+            TrainingError: so it is.
+        """
+        folder, wanted = path.resolve(), output.resolve()
+        if wanted == folder or (wanted.parent == folder and wanted.name in OWN):
+            raise TrainingError("is the run's own", where=str(output), fix="name another output")
 
     def _check(self) -> None:
         where = str(self.path)

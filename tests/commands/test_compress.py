@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from onnxcomp.report import console
 from onnxcomp.training import lock
 from onnxcomp.training.trainer import Trainer
 from tests import zoo
+from tests.builder import Builder, conv
 from tests.commands.call import call
 
 PASSES = "prune{sparsity=0.7 frequency=2},qat,distill"
@@ -80,7 +82,120 @@ def test_a_finished_run_is_not_done_again(
     assert before == {name: (folder / name).read_bytes() for name in before}
     code, _, err = call(capsys, "compress", "prune", network, *arguments(folder), "--resume")
     assert code == 2
-    assert "was made with the recipe" in err
+    assert "the run was begun with the recipe prune{" in err
+
+
+@pytest.fixture
+def begun(capsys: pytest.CaptureFixture[str], tmp_path: Path, network: Path) -> list[object]:
+    """Words of a run that is done, with a teacher."""
+    onnx.save(zoo.densenet(size=8, layers=(2, 1), growth=6), tmp_path / "t.onnx")
+    words = ["compress", "qat,distill", network, "--teacher", tmp_path / "t.onnx"]
+    words += arguments(tmp_path / "run", "ort-cpu")
+    assert call(capsys, *words)[0] == 0
+    return words
+
+
+def other_network(folder: Path) -> list[str]:
+    onnx.save(zoo.densenet(size=8, layers=(1, 1), growth=4), folder / "m.onnx")
+    return []
+
+
+def other_teacher(folder: Path) -> list[str]:
+    onnx.save(zoo.densenet(size=8, layers=(1, 1), growth=6), folder / "t.onnx")
+    return []
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (other_network, "with another network"),
+        (other_teacher, "with another teacher "),
+        (lambda folder: ["--target", "xavier"], "with the placement of ort-cpu, not tensorrt"),
+        (lambda folder: ["--calibration-images", "9"], "with the calibration images 512, not 9"),
+    ],
+    ids=["network", "teacher", "target", "images"],
+)
+def test_a_run_goes_on_with_what_it_was_begun_with(
+    change: Callable[[Path], list[str]],
+    line: str,
+    begun: list[object],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    code, _, err = call(capsys, *begun, *change(tmp_path), "--resume")
+    assert code == 2
+    assert f"the run was begun {line}" in err
+    assert before == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+
+
+def test_a_teacher_that_is_gone_is_in_the_run(
+    begun: list[object], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    inputs = json.loads((tmp_path / "run/run.json").read_text())["inputs"]
+    (tmp_path / "t.onnx").unlink()
+    assert call(capsys, *begun, "--resume")[0] == 0
+    assert json.loads((tmp_path / "run/run.json").read_text())["inputs"] == inputs
+
+
+@pytest.mark.parametrize("content", [None, b"", b"[]", b"{}"])
+def test_without_what_it_was_made_of_a_run_does_not_go_on(
+    content: bytes | None, begun: list[object], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "run/compressed.json"
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    code, _, err = call(capsys, *begun, "--resume")
+    assert code == 2
+    assert f"{path}: is missing or damaged; choose another --run-dir" in err
+
+
+STAGES = 'distill.stages=[{"losses":{"task":1},"steps":0.1},{"losses":{"soft_targets":1}}]'
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--teacher", "none.onnx"], "none.onnx: there is no such file"),
+        (["--teacher", "."], "cannot be read (Is a directory)"),
+        (["--teacher", "text.onnx"], "text.onnx: "),
+        (["--set", STAGES], "stage 1 of 2"),
+    ],
+    ids=["none", "folder", "text", "stages"],
+)
+def test_what_is_refused_leaves_room_for_the_next_try(
+    words: list[str],
+    line: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    network: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("text.onnx").write_text("garbage")
+    common = ["compress", "distill", network, *arguments(tmp_path / "run", "ort-cpu", epochs=0.05)]
+    code, _, err = call(capsys, *common, *words)
+    assert code == 2
+    assert line in err.splitlines()[-1]
+    assert call(capsys, *common)[0] == 0
+
+
+def test_what_the_target_does_not_take_is_refused_before_the_training(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    net = Builder(0)
+    x = net.node("Gelu", [conv(net, "input", "a", 1, 4)], "gelu")
+    x = net.node("CenterCropPad", [x, net.constant("size", np.array([4, 4]))], "crop", "crop", axes=[2, 3])
+    x = net.node("Flatten", [net.node("GlobalAveragePool", [x], "pool")], "flat")
+    weights = [net.constant("w", net.he(10, 4)), net.constant("b", net.small(10))]
+    logits = net.node("Gemm", [x, *weights], "fc", transB=1)
+    onnx.save(net.model(logits, 20, ("N", 1, 8, 8), 10), tmp_path / "m.onnx")
+    code, _, err = call(capsys, "compress", "qat", tmp_path / "m.onnx", *arguments(tmp_path / "run"))
+    assert code == 2
+    assert "node crop: CenterCropPad is used as opset 18 defines it" in err.splitlines()[-1]
+    assert "accuracy" not in err
+    assert not (tmp_path / "run/compressed.onnx").exists()
 
 
 @pytest.mark.parametrize("passes", ["prune", "qat", "distill", "prune,distill"])

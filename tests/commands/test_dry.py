@@ -42,7 +42,7 @@ WRITES = {
         f"runs/b/{name}"
         for name in (
             *("recipe.yaml", "dense.onnx", "baseline.onnx", "compressed.onnx", "trained.onnx"),
-            *("deployable.onnx", "results.json", "run.json"),
+            *("deployable.onnx", "results.json", "compressed.json", "run.json"),
         )
     ],
 }

@@ -280,6 +280,42 @@ def whole_folder(path):
     return path
 
 
+@pytest.mark.parametrize("name", ["run", "run/metrics.jsonl", "run/../run/.lock"])
+def test_the_result_is_not_written_over_the_run(run, tmp_path, name):
+    network = write_network(tmp_path / "m.onnx")
+    words = [
+        tmp_path / name if word == tmp_path / "t.onnx" else word for word in arguments(tmp_path, network)
+    ]
+    (tmp_path / "run").mkdir()
+    code, _, err = run(*words)
+    assert code == 2
+    assert "is the run's own; name another output" in err or "is a folder; name a file" in err
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_the_result_is_not_written_over_the_images(run, tmp_path):
+    network = write_network(tmp_path / "m.onnx")
+    data = tmp_path / "t.onnx"  # an archive, whatever it is called
+    images, labels = np.zeros((4, 8, 8, 3), np.uint8), np.arange(4)
+    with data.open("wb") as file:
+        np.savez(file, x_train=images, y_train=labels, x_test=images, y_test=labels)
+    code, _, err = run(*arguments(tmp_path, network, data=data))
+    assert (code, err) == (2, f"Error: {data}: is the input too; name another output\n")
+
+
+def test_lost_metrics_cost_no_result(run, tmp_path):
+    network = write_network(tmp_path / "m.onnx")
+    command = [*arguments(tmp_path, network, epochs=0.1), "--json"]
+    code, out, _ = run(*command)
+    metrics = tmp_path / "run/metrics.jsonl"
+    whole = metrics.read_text()
+    for left in ("", "x" + whole, whole.replace('"sparsity"', '"other"')):
+        metrics.write_text(left)
+        code, again, _ = run(*command, "--resume")
+        assert code == 0
+        assert {**json.loads(out), "sparsity": None} == {**json.loads(again), "sparsity": None}
+
+
 def test_no_room_for_the_result_costs_no_run(run, tmp_path, monkeypatch):
     network = write_network(tmp_path / "m.onnx")
     with monkeypatch.context() as patch:

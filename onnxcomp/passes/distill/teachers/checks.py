@@ -17,7 +17,8 @@ def check(teacher: Model, student: Model, *, resize: bool) -> None:
 
     Raises:
         PassError: another number of classes or other names of them, other channels, or another image size
-            although ``resize`` is False.
+            although ``resize`` is False; it says how it normalises or names its classes, and the network
+            does not.
         ModelError: it only runs at the batch that it was exported with, or one of the two cannot be brought
             to the opset of the other.
     """
@@ -38,6 +39,7 @@ def fits(teacher: Model, student: Model, *, resize: bool) -> None:
     """
     where = name_of(teacher)
     _check_classes(teacher, student, where)
+    _check_known(teacher, student, where)
     _check_images(teacher, student, resize, where)
 
 
@@ -64,6 +66,22 @@ def _check_classes(teacher: Model, student: Model, where: str) -> None:
         else:
             continue
         raise PassError(what, where=where, fix="give a teacher of the network's classes")
+
+
+def _check_known(teacher: Model, student: Model, where: str) -> None:
+    """What the teacher says of itself can only be followed where the network says the same of itself."""
+    if teacher.preprocessing is not None and student.preprocessing is None:
+        raise PassError(
+            "says how its images are normalised, and the network does not",
+            where=where,
+            fix="give --data or --preprocess, so that it is known how the two differ",
+        )
+    if teacher.classes and not student.classes:
+        raise PassError(
+            "names its classes, and the network does not",
+            where=where,
+            fix="give --data, so that their order is known",
+        )
 
 
 def _check_images(teacher: Model, student: Model, resize: bool, where: str) -> None:

@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 
 from onnxcomp.errors import ModelError, PassError
-from onnxcomp.model import Model, from_proto
+from onnxcomp.model import Model, Preprocessing, from_proto
 from onnxcomp.passes.distill import teachers
 from tests.passes.distill.teachers.scene import proto, student, written
 from tests.passes.distill.teachers.test_joining import _branching
 
 NAMES = tuple("abcdefghij")
+SAID = Preprocessing((125.3, 123.0, 113.9), (63.0, 62.1, 66.7))
 
 
 def refusal(teacher: Model, network: Model, *, resize: bool = False) -> str:
@@ -46,12 +47,25 @@ def test_other_names_of_classes(names: tuple[str, ...], what: str) -> None:
     )
 
 
-def test_names_of_one_side_alone_are_no_matter() -> None:
+def test_a_teacher_need_not_say_what_the_network_says() -> None:
     teacher, network = from_proto(proto("mobilenet")), student()
+    network.classes, network.preprocessing = NAMES, SAID
+    teachers.check(teacher, network, resize=False)
+
+
+def test_what_the_teacher_says_the_network_says_too() -> None:
+    """Else the data's word is taken for the network later, and the teacher sees and means something else."""
+    teacher = from_proto(proto("mobilenet"))
     teacher.classes = NAMES
-    teachers.check(teacher, network, resize=False)
-    teacher.classes, network.classes = (), NAMES
-    teachers.check(teacher, network, resize=False)
+    assert refusal(teacher, student()) == (
+        "distill: teacher t.onnx: names its classes, and the network does not;"
+        " give --data, so that their order is known"
+    )
+    teacher.preprocessing = SAID
+    assert refusal(teacher, student()) == (
+        "distill: teacher t.onnx: says how its images are normalised, and the network does not;"
+        " give --data or --preprocess, so that it is known how the two differ"
+    )
 
 
 def test_other_channels() -> None:
