@@ -9,6 +9,7 @@ from pathlib import Path
 from onnxcomp.data import DataSet, TrainingBatches
 from onnxcomp.fingerprint import fingerprint
 from onnxcomp.model import Model
+from onnxcomp.training import reach
 from onnxcomp.training.config import TrainConfig
 from onnxcomp.training.course import Course
 from onnxcomp.training.identity import Identity, describe
@@ -56,6 +57,7 @@ class Plan:
         batches = training_batches(model, data, config, ranks.size)
         course = Course(config, batches.steps_per_epoch)
         stages = Stages.of(model, course.steps)
+        reach.check(model, stages, course.steps)
         settings = {**config.settings(), "data": describe(data), "ranks": ranks.size}
         return cls(model, batches, course, stages, Identity(fingerprint(model), settings))
 

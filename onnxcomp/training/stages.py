@@ -99,7 +99,8 @@ def lines(model: Model) -> list[str]:
             "the rest of the" if length is None else f"{length:.0%} of the" if length < 1 else f"{length:g}"
         )
         rate = "" if stage.lr is None else f", learning rate {stage.lr:g}"
-        texts.append(f"stage {number} of {len(plan)}: {_words(stage.losses.items())}, {steps} steps{rate}")
+        there = [(n, weight) for n, weight in stage.losses.items() if f"{LOSS_PREFIX}{n}" in model.losses]
+        texts.append(f"stage {number} of {len(plan)}: {_words(there)}, {steps} steps{rate}")
     return texts if len(plan) > 1 else []
 
 

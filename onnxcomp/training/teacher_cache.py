@@ -104,6 +104,13 @@ class Request:
 
         images = np.zeros((self.batches.batch_size, *self.model.image_shape), np.float32)
         session = TeacherSession(teacher, images, self.threads)
+        mixed = [(name, a.shape) for name, a in session.hidden.items() if len(a) != len(images)]
+        if mixed:
+            name, shape = mixed[0]
+            self.note(
+                f"the teacher runs at each step: {name} is {shape}, and its first axis is not the images'"
+            )
+            return None
         rows = Rows.of(session.hidden)
         key = self._key(rows)
         path = (self.folder or kept.default_root("teacher")) / f"{key}.rows"

@@ -81,6 +81,24 @@ def test_it_says_what_the_teacher_says(tmp_path: Path, model: Model, data: DataS
             np.testing.assert_allclose(two.gradients[name], gradient, rtol=0, atol=1e-5 * largest + 1e-9)
 
 
+def test_rows_are_of_images(
+    model: Model, data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tensor of the tokens of all images has no row an image."""
+    whole = TeacherSession.__init__
+
+    def tokens(self: TeacherSession, *given: Any) -> None:
+        whole(self, *given)
+        self.hidden["teacher/fc1"] = np.zeros((4 * BATCH, 3), np.float32)
+
+    monkeypatch.setattr(TeacherSession, "__init__", tokens)
+    cache, note = opened(model, data, tmp_path)
+    assert cache is None
+    what = f"teacher/fc1 is ({4 * BATCH}, 3), and its first axis is not the images'"
+    assert note == f"the teacher runs at each step: {what}"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_is_known_is_what_counts(model: Model, data: DataSet) -> None:
     """Otherwise the test above would hold of a step that runs the teacher."""
     batches = request(model, data, None, []).batches

@@ -135,10 +135,12 @@ class Distill(Pass):
         terms = dict.fromkeys(term for stage in self.plan() for term in stage.losses)
         rows: dict[str, list[str]] = {}
         for term in terms:
-            if term in HIDDEN and not pairs:
-                notes.append(f"no {term}: student and teacher have no stages that end in an activation")
+            if missing := scene.missing(term):
+                notes.append(f"no {term}: {missing}")
             elif term != "task":
                 rows[term] = scene.build(term)
+        if len(networks) > 1 and rows.keys() & {*HIDDEN, "relations"}:
+            notes.append(f"inside, it is compared with the first teacher alone, {networks[0].graph.name}")
         model.losses = self._final_weights([term for term in terms if term in ("task", *rows)])
         return Change(True, (*notes, *_table(pairs, rows)))
 
@@ -178,7 +180,7 @@ def _table(pairs: list[Pair], rows: dict[str, list[str]]) -> list[str]:
     if not any(term in HIDDEN for term in rows):
         return []
     between = [
-        [what for what in column if what]
+        [what for what in dict.fromkeys(column) if what]
         for column in zip(*(rows[t] for t in rows if t in HIDDEN), strict=True)
     ]
     cells = [("student", "teacher", "between")]
@@ -187,7 +189,7 @@ def _table(pairs: list[Pair], rows: dict[str, list[str]]) -> list[str]:
             (
                 _shown(pair.student.name, pair.student),
                 _shown(pair.source, pair.teacher),
-                what[0] if what else "-",
+                "; ".join(what) or "-",
             )
         )
     widths = [max(len(row[column]) for row in cells) for column in (0, 1)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_graphsurgeon as gs
@@ -26,6 +27,12 @@ class Pair:
     student: gs.Variable
     teacher: gs.Variable
     source: str
+
+
+def has_positions(pair: Pair) -> bool:
+    """Whether both tensors have more than one, also after they are brought to one size."""
+    sizes: Iterable[tuple[int, int]] = zip(pair.student.shape[2:], pair.teacher.shape[2:], strict=False)
+    return math.prod(min(both) for both in sizes) > 1
 
 
 def by_stage(graph: gs.Graph, teacher: Model, copies: Mapping[str, gs.Tensor]) -> list[Pair]:
@@ -87,13 +94,15 @@ def _check_shape(whose: str, name: str, tensor: gs.Variable) -> None:
 
 
 def embedding(logits: gs.Tensor, is_own: Callable[[gs.Node], bool]) -> gs.Tensor:
-    """What the classifier reads: the first tensor (N, D), D > 1, before the last product; else the logits."""
+    """What the classifier, a product or a 1x1 convolution, reads: (N, D) or (N, D, 1, 1); else the logits."""
     tensor = logits
     while tensor.inputs and is_own(tensor.inputs[0]):
         node = tensor.inputs[0]
-        source = node.inputs[0]
+        source = next((t for t in node.inputs if graphs.constant_behind(t) is None), None)
+        if source is None:
+            return logits
         if node.op in graphs.WEIGHTED_OPS:
-            flat = source.shape is not None and len(source.shape) == 2 and not isinstance(source, gs.Constant)
-            return source if flat else logits
+            shape = source.shape or ()
+            return source if len(shape) >= 2 and tuple(shape[2:]) in ((), (1, 1)) else logits
         tensor = source
     return logits

@@ -14,7 +14,7 @@ from onnxcomp.losses import labels
 from onnxcomp.model import Model
 from onnxcomp.passes.distill import losses
 from onnxcomp.passes.distill.connectors import Connected, connect
-from onnxcomp.passes.distill.pairing import Pair, embedding
+from onnxcomp.passes.distill.pairing import Pair, embedding, has_positions
 
 if TYPE_CHECKING:
     from onnxcomp.passes.distill.distill import Distill
@@ -39,20 +39,33 @@ class Scene:
     pairs: Sequence[Pair]
     options: Distill
 
+    def missing(self, term: str) -> str:
+        """Why there is nothing to build for the term, or ``""``."""
+        if term not in HIDDEN:
+            return ""
+        if not self.pairs:
+            return "student and teacher have no stages that end in an activation"
+        if term == "attention" and not any(map(has_positions, self.pairs)):
+            return "no pair has more than one position, and a map of one is always the same"
+        return ""
+
     def build(self, term: str) -> list[str]:
         """Add the term, of which there is something to build; returns what stands between each pair."""
         graph, options = self.model.graph, self.options
         student = self.model.logits
         if term in HIDDEN:
-            found = [self._connected(term, number, pair) for number, pair in enumerate(self.pairs)]
-            ends = [(one.student, one.teacher) for one in found]
+            found = [
+                self._connected(term, number, pair) if term != "attention" or has_positions(pair) else None
+                for number, pair in enumerate(self.pairs)
+            ]
+            ends = [(one.student, one.teacher) for one in found if one is not None]
             if term == "boundary":
                 losses.boundary(graph, ends, options.margin)
             elif term == "hints":
                 losses.hints(graph, ends)
             else:
                 losses.attention(graph, ends)
-            return [one.what for one in found]
+            return ["not in attention: one position" if one is None else one.what for one in found]
         if term == "soft_targets":
             losses.soft_targets(graph, student, self.logits, options.temperature)
         elif term == "relations":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from onnxcomp.errors import PassError
 from onnxcomp.passes.distill.ends import stage_ends
 from onnxcomp.passes.distill.pairing import embedding
 from tests import zoo
+from tests.builder import Builder, conv
 
 SIZE = 16
 
@@ -86,3 +88,59 @@ def test_the_embedding_is_what_the_classifier_reads(network: str) -> None:
     assert found is not model.logits
     assert len(found.shape) == 2
     assert any(node.op in ("Gemm", "MatMul") for node in found.outputs)
+
+
+def classified(head: Callable[[Builder, str], str]) -> models.Model:
+    """A network of which ``head`` makes logits of (N, 8, H, W)."""
+    net = Builder(0)
+    return models.from_proto(net.model(head(net, conv(net, "input", "a", 3, 8)), 17, ("N", 3, SIZE, SIZE), 4))
+
+
+def by_convolution(net: Builder, x: str) -> str:
+    pooled = net.node("GlobalAveragePool", [x], "pooled")
+    return net.node("Flatten", [conv(net, pooled, "head", 8, 4, kernel=1)], "flat")
+
+
+def bias_first(net: Builder, x: str) -> str:
+    pooled = net.node("Flatten", [net.node("GlobalAveragePool", [x], "pool")], "pooled")
+    product = net.node("MatMul", [pooled, net.constant("w", net.he(8, 4))], "product")
+    return net.node("Add", [net.constant("b", net.small(4)), product], "biased")
+
+
+def before_pooling(net: Builder, x: str) -> str:
+    maps = conv(net, x, "head", 8, 4, kernel=1)
+    return net.node("Flatten", [net.node("GlobalAveragePool", [maps], "pool")], "flat")
+
+
+@pytest.mark.parametrize(
+    ("head", "name"), [(by_convolution, "pooled"), (bias_first, "pooled"), (before_pooling, "output")]
+)
+def test_the_embedding_of_other_classifiers(head: Callable[[Builder, str], str], name: str) -> None:
+    """A convolution at all positions, pooled afterwards, reads no embedding: the logits are taken."""
+    model = classified(head)
+    found = embedding(model.logits, lambda node: True)
+    assert found.name == (name if name == "pooled" else model.logits.name)
+
+
+def test_attention_leaves_out_what_has_one_position(teacher: Path) -> None:
+    own = stage_ends(models.from_proto(zoo.densenet(size=SIZE)).graph)
+    other = stage_ends(models.load(teacher).graph)
+    logits = ("output", "output")
+    pairs = f'pairs=[["{own[-1].name}","{other[-1].name}"],["{logits[0]}","{logits[1]}"]]'
+    *_, positions, single = notes(f'teacher="{teacher}" boundary=0 attention=1 {pairs}')
+    assert "not in attention" not in positions
+    assert single.endswith("not in attention: one position")
+    only = f'pairs=[["{logits[0]}","{logits[1]}"]]'
+    assert "no attention: no pair has more than one position, and a map of one is always the same" in notes(
+        f'teacher="{teacher}" boundary=0 attention=1 {only}'
+    )
+    stages = 'stages=[{"losses":{"attention":1},"steps":1},{"losses":{"task":1}}]'
+    with pytest.raises(PassError, match="has no loss left"):
+        notes(f'teacher="{teacher}" {stages} {only}')
+
+
+def test_an_ensemble_is_compared_inside_by_its_first(teacher: Path) -> None:
+    line = "inside, it is compared with the first teacher alone, "
+    both = f'teacher=["{teacher}","{teacher}"]'
+    assert any(text.startswith(line) for text in notes(both))
+    assert not any(text.startswith(line) for text in notes(f"{both} boundary=0"))
