@@ -101,6 +101,8 @@ def _parse_options(text: str, position: int) -> tuple[dict[str, Any], int]:
         match = _NAME.match(text, position)
         if not match or text[match.end() : match.end() + 1] != "=":
             raise _syntax(text, position, "name=value or } is expected")
+        if match.group(1) in options:
+            raise _syntax(text, position, f"{match.group(1)} is given twice")
         options[match.group(1)], position = _parse_value(text, match.end() + 1)
 
 
@@ -109,7 +111,7 @@ def _parse_value(text: str, position: int) -> tuple[Any, int]:
         value, end = json.JSONDecoder().raw_decode(text, position)
         if end == len(text) or text[end] in " ,}\t\n":
             return value, end
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON, a number of thousands of digits, or too deep
         pass
     match = _WORD.match(text, position)
     if not match:
@@ -197,7 +199,7 @@ def with_settings(recipe: Recipe, settings: Iterable[str]) -> Recipe:
             )
         try:
             value = json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             value = text
         changes.setdefault(name, {})[option] = value
     for name in changes:

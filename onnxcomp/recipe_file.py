@@ -10,8 +10,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from onnxcomp.errors import RecipeError
-from onnxcomp.nearest import meant_path
 from onnxcomp.recipe import Recipe, build, plain
+from onnxcomp.yaml_file import read_yaml
 
 
 class _File(BaseModel):
@@ -26,13 +26,7 @@ def load(path: Path) -> Recipe:
         RecipeError: unreadable, an unknown key, or as for :func:`onnxcomp.recipe.parse`.
     """
     where = str(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise RecipeError("there is no such file", where=where, fix=meant_path(path)) from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = str(error).splitlines()[0]
-        raise RecipeError(f"cannot be read: {reason}", where=where, fix="check the file") from error
+    content = read_yaml(path, RecipeError)
     if not isinstance(content, dict):
         raise RecipeError(
             "holds no table", where=where, fix="write passes: and below it a list, - prune and so on"

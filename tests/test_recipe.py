@@ -86,6 +86,8 @@ def test_settings_override_the_recipe() -> None:
         ("prune{sparsity 0.5}", "recipe: name=value or } is expected at column 7"),
         ("prune{sparsity=0.5", "name=value or } is expected at column 19, before 'the end'"),
         ("prune qat", "a comma is expected at column 7"),
+        ("prune{sparsity=0.5 sparsity=0.6}", "sparsity is given twice at column 20"),
+        ("prune{sparsity=" + "9" * 5000 + "}", "sparsity is "),
         ("", "no pass is named"),
         (",", "a pass name is expected at column 1"),
     ],
@@ -149,6 +151,8 @@ def test_legal_orders_pass(text: str) -> None:
         ("prun.sparsity=0.5", "unknown pass prun; did you mean prune?"),
         ("prune.sparsity=1.2", "sparsity is 1.2"),
         ("prune.sparcity=0.2", "unknown option sparcity; did you mean sparsity?"),
+        ("prune.sparsity=" + "9" * 5000, "sparsity is "),
+        ("prune.sparsity=" + "[" * 5000, "sparsity is "),
     ],
 )
 def test_bad_settings_are_refused(setting: str, message: str) -> None:

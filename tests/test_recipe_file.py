@@ -28,8 +28,12 @@ def test_yaml_round_trips(recipe: Recipe, tmp_path_factory: pytest.TempPathFacto
         ("passes: [{prune: {velocity: 2}}]\n", "unknown option velocity"),
         ("passes: []\n", "no pass is named"),
         ("- prune\n", "holds no table"),
-        ("passes: [prune\n", "cannot be read"),
-        ("passes: !!python/object/apply:os.system [true]\n", "cannot be read"),
+        ("passes: [prune\n", "is no YAML file"),
+        ("passes: !!python/object/apply:os.system [true]\n", "is no YAML file"),
+        ("passes: [prune]\npasses: [qat]\n", "is no YAML file (passes is given twice"),
+        ("passes: [distill: {alpha: 1, boundary: 2, alpha: 3}]\n", "alpha is given twice"),
+        ("passes: [distill: {stages: [{losses: {task: 1}, steps: 2024-13-45}]}]\n", "month must be in 1..12"),
+        ("passes: " + "[" * 3000, "is no YAML file"),
     ],
 )
 def test_bad_files_are_refused(content: str, message: str, tmp_path: Path) -> None:

@@ -146,6 +146,10 @@ def read_recipe(
             raise RecipeError(
                 "the recipe has no pass distill", where="--teacher", fix="add distill to the recipe"
             )
+        if any(change.partition("=")[0].strip() == "distill.teacher" for change in changes):
+            raise RecipeError(
+                "--set distill.teacher names teachers too", where="--teacher", fix="name all with --teacher"
+            )
         changes = (f"distill.teacher={json.dumps([str(path) for path in teachers])}", *changes)
     read = recipes.with_settings(read, changes)
     read.check_order()

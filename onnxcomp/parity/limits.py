@@ -8,12 +8,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from onnxcomp.errors import OnnxcompError
-from onnxcomp.nearest import meant_path
 from onnxcomp.parity.comparator import ErrorStat, Tolerance
+from onnxcomp.yaml_file import read_yaml
 
 DropBy = Literal["lower", "estimate", "upper"]
 FIX = "see docs/parity.md for the limits that there are"
@@ -101,13 +100,7 @@ def read_limits(path: Path | None, given: Mapping[str, Any]) -> Limits:
 
 
 def _parsed(path: Path) -> dict[str, Any]:
-    try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise OnnxcompError("there is no such file", where=str(path), fix=meant_path(path)) from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise OnnxcompError(f"is no YAML file ({reason})", where=str(path), fix=FIX) from error
+    entries = read_yaml(path, fix=FIX)
     if not isinstance(entries, dict) or not all(isinstance(key, str) for key in entries):
         raise OnnxcompError("holds no limits", where=str(path), fix="write lines such as max_drop: 0.5")
     return entries

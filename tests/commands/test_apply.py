@@ -272,6 +272,32 @@ def test_teachers_from_files(capsys: pytest.CaptureFixture[str], tmp_path: Path,
     assert any(node.name.startswith("teacher/1/") for node in models.load(output).graph.nodes)
 
 
+def test_teachers_are_named_in_one_way(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, network: Path
+) -> None:
+    words = ["--teacher", network, "--set", 'distill.teacher=["other.onnx"]']
+    code, _, err = call(capsys, "apply", "distill", network, "-o", tmp_path / "c.onnx", *words)
+    assert (code, err) == (
+        2,
+        "Error: --teacher: --set distill.teacher names teachers too; name all with --teacher\n",
+    )
+
+
+@pytest.mark.parametrize("option", ["-o", "--deployable"])
+def test_what_is_read_is_not_written_over(
+    option: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, network: Path
+) -> None:
+    teacher, recipe = tmp_path / "t.onnx", tmp_path / "r.yaml"
+    onnx.save(zoo.densenet(size=8), teacher)
+    recipe.write_text("passes: [distill]")
+    before = teacher.read_bytes()
+    common = ["apply", "--recipe", recipe, network, "--teacher", teacher, "--target", "xavier"]
+    for path in (teacher, recipe):
+        code, _, err = call(capsys, *common, option, path)
+        assert (code, err) == (2, f"Error: {path}: is the input too; name another output\n")
+    assert (teacher.read_bytes(), recipe.read_text()) == (before, "passes: [distill]")
+
+
 def test_a_teacher_without_distill(capsys: pytest.CaptureFixture[str], tmp_path: Path, network: Path) -> None:
     output = tmp_path / "c.onnx"
     code, _, err = call(capsys, "apply", "prune", network, "-o", output, "--teacher", network)

@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from onnxcomp.deploy.targets.target import Target
 from onnxcomp.errors import OnnxcompError
-from onnxcomp.nearest import meant_path
+from onnxcomp.yaml_file import read_yaml
 
 LIKE = "like"
-Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 ADAPTER = TypeAdapter(Target)
@@ -27,7 +25,7 @@ def read_all(path: Path) -> dict[str, Target]:
         OnnxcompError: the file is damaged; says where.
     """
     found: dict[str, Mapping[str, Any]] = {}
-    for entry in _parsed(path):
+    for entry in read_yaml(path):
         found[entry["name"]] = _complete(entry, found, str(path))
     return {name: _checked(entry, f"{path}: {name}") for name, entry in found.items()}
 
@@ -38,23 +36,13 @@ def read_one(path: Path, known: Mapping[str, Target]) -> Target:
     Raises:
         OnnxcompError: the file cannot be read, or says something that is no target; names the field.
     """
-    entry = _parsed(path)
+    entry = read_yaml(path)
     if not isinstance(entry, dict):
         raise OnnxcompError(
             "holds no target", where=str(path), fix="write field: value lines, such as like: orin"
         )
     plain = {name: ADAPTER.dump_python(target) for name, target in known.items()}
     return _checked(_complete({"name": path.stem, **entry}, plain, str(path)), str(path))
-
-
-def _parsed(path: Path) -> Any:
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader)
-    except FileNotFoundError as error:
-        raise OnnxcompError("there is no such file", where=str(path), fix=meant_path(path)) from error
-    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: no UTF-8, or no such date
-        reason = " ".join(str(error).split())
-        raise OnnxcompError(f"is no YAML file ({reason})", where=str(path)) from error
 
 
 def _complete(entry: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]], where: str) -> dict[str, Any]:

@@ -52,6 +52,15 @@ def test_channels_last(tmp_path: Path, name: str, channels: int) -> None:
     assert teachers.read(path).image_shape == (channels, 16, 16)
 
 
+def test_channels_last_of_free_sizes_are_told_as_they_are(tmp_path: Path) -> None:
+    made = channels_last(proto("densenet", 13))
+    made.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "height"
+    with pytest.raises(ModelError) as caught:
+        teachers.read(written(made, tmp_path))
+    assert "the height and width of input input_1:0 are dynamic" in str(caught.value)
+    assert "--input_name input_1:0 --input_shape 1,224,224,3" in str(caught.value)
+
+
 def test_channels_last_with_softmax_and_a_batch_of_one(tmp_path: Path) -> None:
     path = written(channels_last(proto("densenet", 13, 1), softmax=True), tmp_path)
     network = student(17)
