@@ -124,7 +124,7 @@ def _one_axis_each(analysis: Analysis) -> None:
     while changed:
         changed = False
         for name, grid in analysis.grids.items():
-            rooted = shrunk(ids.roots(grid))
+            rooted = shrunk(ids.free_roots(grid))  # kept ones differ, and stay where they are
             axes = varying(rooted)
             if len(axes) < 2:
                 continue

@@ -40,6 +40,12 @@ class Ids:
         found: Array = self._table[numbers]
         return found
 
+    def free_roots(self, numbers: Array) -> Array:
+        """:meth:`roots`, with :data:`FIXED` for those that are kept."""
+        found = self.roots(numbers)
+        kept = [number for number in self._reasons if self.root(number) == number]
+        return np.where(np.isin(found, kept), FIXED, found)
+
     def _all_roots(self) -> Array:
         """The root of every number, and FIXED last, where index -1 finds it."""
         parent = np.array(self._parent, np.int64)

@@ -204,6 +204,19 @@ def test_a_channel_shuffle() -> None:
     assert result.constants()["c.weight"].values.shape == (4, 4, 3, 3)
 
 
+def test_a_shuffle_of_the_image_and_of_channels_keeps_them() -> None:
+    """The tensor in between is a box, of which half has no channels: none can go."""
+
+    def shuffled(net: Builder, x: str) -> str:
+        x = net.node("Concat", [x, conv(net, x, "b", 3, 3)], "both", axis=1)
+        x = net.node("Reshape", [x, integers(net, "apart", 0, 2, 3, 6, 6)], "parts")
+        x = net.node("Transpose", [x], "turned", perm=[0, 2, 1, 3, 4])
+        x = net.node("Reshape", [x, integers(net, "together", 0, 6, 6, 6)], "mixed")
+        return conv(net, x, "c", 6, 4)
+
+    assert summary(classifier(shuffled, 4)) == {("b.weight",): 0, ("c.weight",): 4, ("fc.weight",): 0}
+
+
 def test_flatten_repeats_each_channel_over_its_positions() -> None:
     def flat(net: Builder, x: str) -> str:
         x = net.node("Flatten", [conv(net, x, "a", 3, 4)], "flat")
