@@ -60,7 +60,8 @@ def _value(graph: gs.Graph, node: gs.Node) -> Any:
         return np.array(shape, np.int64)[node.attrs.get("start", 0) : node.attrs.get("end")]
     if node.domain or not node.inputs or not all(isinstance(t, gs.Constant) for t in node.inputs):
         return None
-    inputs = [gs.Constant(tensor.name, tensor.values) for tensor in node.inputs]
+    own = {tensor.name: gs.Constant(tensor.name, tensor.values) for tensor in node.inputs}
+    inputs = [own[tensor.name] for tensor in node.inputs]  # one may come twice
     output = gs.Variable(node.outputs[0].name, node.outputs[0].dtype)
     copy = gs.Node(node.op, node.name, dict(node.attrs), inputs, [output])
     alone = gs.Graph([copy], outputs=[output], opset=graph.opset)

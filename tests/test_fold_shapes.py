@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_graphsurgeon as gs
 import pytest
 
 from onnxcomp.fold_shapes import fold_shapes
+from onnxcomp.shape_inference import fill
 from tests.training import networks
 from tests.training.lowering import forward
 
@@ -53,3 +55,17 @@ def test_what_depends_on_the_image_stays() -> None:
     proto = net.model(networks.head(net, x, "fc", 4, 10), 17, ("N", 3, 8, 8), 10)
     training = forward.skeleton(networks.compression(proto))
     assert fold_shapes(training.graph) == 0
+
+
+def test_a_constant_that_a_node_reads_twice_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """onnx-graphsurgeon complains on stdout of two tensors of one name."""
+    one = gs.Constant("one", np.array([1], np.int64))
+    shape = gs.Variable("shape", np.int64, (2,))
+    x, y = gs.Variable("x", np.float32, (1, 4, 1)), gs.Variable("y", np.float32)
+    nodes = [gs.Node("Concat", "concat", {"axis": 0}, [one, one], [shape])]
+    nodes += [gs.Node("Expand", "expand", {}, [x, shape], [y])]
+    graph = gs.Graph(nodes, [x], [y], opset=17)
+    fill(graph)
+    assert fold_shapes(graph) == 1
+    assert graph.nodes[0].inputs[1].values.tolist() == [1, 1]
+    assert capsys.readouterr() == ("", "")
