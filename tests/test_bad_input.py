@@ -146,7 +146,7 @@ def test_a_recipe_file_with_an_unknown_key(refused: Refused, tmp_path: Path, net
 def test_a_yaml_that_would_run_code(refused: Refused, tmp_path: Path, network: Path) -> None:
     path = tmp_path / "r.yaml"
     path.write_text(f"passes: !!python/object/apply:os.mkdir ['{tmp_path}/owned']\n", encoding="utf-8")
-    assert "cannot be read" in refused("apply", "--recipe", path, network, "-o", tmp_path / "out.onnx")
+    assert "is no YAML file" in refused("apply", "--recipe", path, network, "-o", tmp_path / "out.onnx")
     assert not (tmp_path / "owned").exists()
 
 

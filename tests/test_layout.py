@@ -75,7 +75,7 @@ def test_wheel_holds_every_source_and_the_type_marker(wheel: zipfile.Path) -> No
 
 def test_wheel_installs_the_command_and_the_licence(wheel: zipfile.Path) -> None:
     info = wheel / f"onnxcomp-{onnxcomp.__version__}.dist-info"
-    assert "onnxcomp = onnxcomp.cli:main" in (info / "entry_points.txt").read_text()
+    assert "onnxcomp = onnxcomp.__main__:main" in (info / "entry_points.txt").read_text()
     metadata = (info / "METADATA").read_text()
     assert "Requires-Python: >=3.10" in metadata
     with zipfile.ZipFile(str(wheel.root.filename)) as archive:

@@ -80,7 +80,7 @@ def command(
     from onnxcomp.training.progress import ConsoleProgress
     from onnxcomp.training.ranks import open_ranks
     from onnxcomp.training.rehearsal import rehearse
-    from onnxcomp.training.run_dir import RunDir
+    from onnxcomp.training.run_dir import RunDir, check_output
 
     if explain:
         config = training.config(**{**settings, "epochs": settings["epochs"] or 1})
@@ -89,7 +89,7 @@ def command(
     config = training.config(**settings)
     run_dir = run_dir or Path("runs") / output.stem
     options.check_output(output, model_path, data)
-    RunDir.check_output(run_dir, output)
+    check_output(run_dir, output)
     origin = provenance.Origin.of(options.command_words(), model_path)
     with options.resumable(resume=resume):
         ranks = open_ranks()

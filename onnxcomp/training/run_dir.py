@@ -157,17 +157,6 @@ class RunDir:
         self.checkpoints.save(state, identity)
         self.kept = state.step
 
-    @staticmethod
-    def check_output(path: Path, output: Path) -> None:
-        """Refuse to write a result over the folder ``path``, or over what the run keeps there.
-
-        Raises:
-            TrainingError: so it is.
-        """
-        folder, wanted = path.resolve(), output.resolve()
-        if wanted == folder or (wanted.parent == folder and wanted.name in OWN):
-            raise TrainingError("is the run's own", where=str(output), fix="name another output")
-
     def _check(self) -> None:
         where = str(self.path)
         if self.path.exists() and not self.path.is_dir():
@@ -189,6 +178,17 @@ class RunDir:
     def _identity(self) -> Identity:
         content = json.loads(self.config.read_text(encoding="utf-8"))
         return Identity(content.pop("model"), content)
+
+
+def check_output(path: Path, output: Path) -> None:
+    """Refuse to write a result over the run's folder ``path``, or over what the run keeps there.
+
+    Raises:
+        TrainingError: so it is.
+    """
+    folder, wanted = path.resolve(), output.resolve()
+    if wanted == folder or (wanted.parent == folder and wanted.name in OWN):
+        raise TrainingError("is the run's own", where=str(output), fix="name another output")
 
 
 def _damaged(path: Path) -> CheckpointError:

@@ -92,7 +92,7 @@ def _scaled_along(walk: Walk, node: gs.Node, tensor: gs.Tensor, grid: Array) -> 
 
 def multiply(walk: Walk, node: gs.Node) -> None:
     """Mul and Div by what has no channels of its own; a constant one makes channels where there are none."""
-    held = [tensor for tensor in node.inputs if is_free(walk.grid(tensor))]
+    held = [tensor for tensor in node.inputs if is_free(walk.ids.free_roots(walk.grid(tensor)))]
     dims = walk.dims(node.outputs[0])
     if not held and dims is not None:
         _made_by_a_constant(walk, node, dims)
